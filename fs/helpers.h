@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What bindgen cannot reach: static inlines and function-like macros as plain
+ * functions (bodies in helpers.c), and constants that are expressions.
+ *
+ * Every function is vexfs_helper_NAME, NAME being the kernel's own; every
+ * constant VEXFS_NAME. Fields inside anonymous unions are numbered by bindgen,
+ * so they have accessors here too. bindgen and gcc both read this file, with
+ * the same -D flags.
+ */
+#ifndef VEXFS_HELPERS_H
+#define VEXFS_HELPERS_H
+
+#include <linux/anon_inodes.h>
+#include <linux/backing-dev.h>
+#include <linux/bio.h>
+#include <linux/blkdev.h>
+#include <linux/buffer_head.h>
+#include <linux/crc32c.h>
+#include <linux/exportfs.h>
+#include <linux/falloc.h>
+#include <linux/fiemap.h>
+#include <linux/fileattr.h>
+#include <linux/filelock.h>
+#include <linux/fs.h>
+#include <linux/fs_context.h>
+#include <linux/fs_parser.h>
+#include <linux/fserror.h>
+#include <linux/highmem.h>
+#include <linux/iomap.h>
+#include <linux/iversion.h>
+#include <linux/jbd2.h>
+#include <linux/kobject.h>
+#include <linux/list_lru.h>
+#include <linux/magic.h>
+#include <linux/mempool.h>
+#include <linux/mount.h>
+#include <linux/mpage.h>
+#include <linux/namei.h>
+#include <linux/pagemap.h>
+#include <linux/poll.h>
+#include <linux/posix_acl.h>
+#include <linux/posix_acl_xattr.h>
+#include <linux/quotaops.h>
+#include <linux/random.h>
+#include <linux/sched/signal.h>
+#include <linux/seq_file.h>
+#include <linux/shrinker.h>
+#include <linux/slab.h>
+#include <linux/statfs.h>
+#include <linux/swap.h>
+#include <linux/sysfs.h>
+#include <linux/uaccess.h>
+#include <linux/uio.h>
+#include <linux/vmalloc.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+#include <linux/writeback.h>
+#include <linux/xattr.h>
+
+/* --- Constants ----------------------------------------------------------- */
+
+static const gfp_t VEXFS_GFP_NOFS = GFP_NOFS;
+static const gfp_t VEXFS_GFP_NOIO = GFP_NOIO;
+static const gfp_t VEXFS_GFP_USER = GFP_USER;
+static const gfp_t VEXFS_GFP_HIGHUSER = GFP_HIGHUSER;
+static const gfp_t VEXFS_GFP_HIGHUSER_MOVABLE = GFP_HIGHUSER_MOVABLE;
+static const gfp_t VEXFS___GFP_FS = __GFP_FS;
+static const gfp_t VEXFS___GFP_MOVABLE = __GFP_MOVABLE;
+static const gfp_t VEXFS___GFP_NOFAIL = __GFP_NOFAIL;
+static const gfp_t VEXFS___GFP_NORETRY = __GFP_NORETRY;
+static const gfp_t VEXFS___GFP_RETRY_MAYFAIL = __GFP_RETRY_MAYFAIL;
+static const gfp_t VEXFS___GFP_ACCOUNT = __GFP_ACCOUNT;
+
+static const u32 VEXFS_FMODE_READ = (__force u32)FMODE_READ;
+static const u32 VEXFS_FMODE_WRITE = (__force u32)FMODE_WRITE;
+static const u32 VEXFS_FMODE_EXEC = (__force u32)FMODE_EXEC;
+static const u32 VEXFS_FMODE_NOWAIT = (__force u32)FMODE_NOWAIT;
+static const u32 VEXFS_FMODE_CAN_ODIRECT = (__force u32)FMODE_CAN_ODIRECT;
+
+static const int VEXFS_IOCB_APPEND = IOCB_APPEND;
+static const int VEXFS_IOCB_DIRECT = IOCB_DIRECT;
+static const int VEXFS_IOCB_DSYNC = IOCB_DSYNC;
+static const int VEXFS_IOCB_SYNC = IOCB_SYNC;
+static const int VEXFS_IOCB_NOWAIT = IOCB_NOWAIT;
+static const int VEXFS_IOCB_WRITE = IOCB_WRITE;
+
+static const u32 VEXFS_FOP_BUFFER_RASYNC = (__force u32)FOP_BUFFER_RASYNC;
+static const u32 VEXFS_FOP_BUFFER_WASYNC = (__force u32)FOP_BUFFER_WASYNC;
+static const u32 VEXFS_FOP_MMAP_SYNC = (__force u32)FOP_MMAP_SYNC;
+static const u32 VEXFS_FOP_DIO_PARALLEL_WRITE =
+	(__force u32)FOP_DIO_PARALLEL_WRITE;
+
+static const loff_t VEXFS_MAX_LFS_FILESIZE = MAX_LFS_FILESIZE;
+
+/* REQ_OP_ and REQ_ words are bitwise types: give the numbers. */
+static const u32 VEXFS_REQ_OP_READ = (__force u32)REQ_OP_READ;
+static const u32 VEXFS_REQ_OP_WRITE = (__force u32)REQ_OP_WRITE;
+static const u32 VEXFS_REQ_META = (__force u32)REQ_META;
+static const u32 VEXFS_REQ_PRIO = (__force u32)REQ_PRIO;
+static const u32 VEXFS_REQ_SYNC = (__force u32)REQ_SYNC;
+static const u32 VEXFS_REQ_RAHEAD = (__force u32)REQ_RAHEAD;
+static const u32 VEXFS_REQ_FUA = (__force u32)REQ_FUA;
+static const u32 VEXFS_REQ_PREFLUSH = (__force u32)REQ_PREFLUSH;
+
+static const u32 VEXFS_WQ_UNBOUND = WQ_UNBOUND;
+static const u32 VEXFS_WQ_PERCPU = WQ_PERCPU;
+static const u32 VEXFS_WQ_MEM_RECLAIM = WQ_MEM_RECLAIM;
+static const u32 VEXFS_WQ_FREEZABLE = WQ_FREEZABLE;
+static const u32 VEXFS_WQ_HIGHPRI = WQ_HIGHPRI;
+
+static const u32 VEXFS_SLAB_RECLAIM_ACCOUNT =
+	(__force u32)SLAB_RECLAIM_ACCOUNT;
+static const u32 VEXFS_SLAB_ACCOUNT = (__force u32)SLAB_ACCOUNT;
+
+static const u32 VEXFS_EPOLLIN = (__force u32)EPOLLIN;
+static const u32 VEXFS_EPOLLRDNORM = (__force u32)EPOLLRDNORM;
+static const u32 VEXFS_EPOLLOUT = (__force u32)EPOLLOUT;
+static const u32 VEXFS_EPOLLERR = (__force u32)EPOLLERR;
+static const u32 VEXFS_EPOLLHUP = (__force u32)EPOLLHUP;
+
+/* --- Buffer heads -------------------------------------------------------- */
+
+bool vexfs_helper_buffer_uptodate(const struct buffer_head *bh);
+void vexfs_helper_set_buffer_uptodate(struct buffer_head *bh);
+void vexfs_helper_clear_buffer_uptodate(struct buffer_head *bh);
+bool vexfs_helper_buffer_dirty(const struct buffer_head *bh);
+bool vexfs_helper_buffer_mapped(const struct buffer_head *bh);
+bool vexfs_helper_buffer_new(const struct buffer_head *bh);
+bool vexfs_helper_buffer_write_io_error(const struct buffer_head *bh);
+void vexfs_helper_clear_buffer_write_io_error(struct buffer_head *bh);
+bool vexfs_helper_buffer_jbd(const struct buffer_head *bh);
+bool vexfs_helper_buffer_freed(const struct buffer_head *bh);
+/* A bit for ourselves: "checked" means that the block's checksum was verified. */
+bool vexfs_helper_buffer_checked(const struct buffer_head *bh);
+void vexfs_helper_set_buffer_checked(struct buffer_head *bh);
+void vexfs_helper_clear_buffer_checked(struct buffer_head *bh);
+void vexfs_helper_lock_buffer(struct buffer_head *bh);
+void vexfs_helper_unlock_buffer(struct buffer_head *bh);
+void vexfs_helper_wait_on_buffer(struct buffer_head *bh);
+void vexfs_helper_get_bh(struct buffer_head *bh);
+void vexfs_helper_put_bh(struct buffer_head *bh);
+void vexfs_helper_brelse(struct buffer_head *bh);
+void vexfs_helper_bforget(struct buffer_head *bh);
+struct buffer_head *vexfs_helper_sb_bread(struct super_block *sb, u64 block);
+struct buffer_head *vexfs_helper_sb_bread_unmovable(struct super_block *sb,
+						    u64 block);
+struct buffer_head *vexfs_helper_sb_getblk(struct super_block *sb, u64 block);
+struct buffer_head *vexfs_helper_sb_find_get_block(struct super_block *sb,
+						   u64 block);
+void vexfs_helper_sb_breadahead(struct super_block *sb, u64 block);
+int vexfs_helper_bh_read(struct buffer_head *bh, u32 op_flags);
+void *vexfs_helper_bh_data(const struct buffer_head *bh);
+u64 vexfs_helper_bh_blocknr(const struct buffer_head *bh);
+u32 vexfs_helper_bh_size(const struct buffer_head *bh);
+
+/* --- jbd2 ---------------------------------------------------------------- */
+
+bool vexfs_helper_is_journal_aborted(journal_t *journal);
+bool vexfs_helper_is_handle_aborted(handle_t *handle);
+handle_t *vexfs_helper_journal_current_handle(void);
+int vexfs_helper_jbd2_handle_buffer_credits(handle_t *handle);
+void vexfs_helper_jbd2_set_commit_callback(
+	journal_t *journal, void (*callback)(journal_t *, transaction_t *));
+tid_t vexfs_helper_handle_tid(handle_t *handle);
+tid_t vexfs_helper_transaction_tid(const transaction_t *transaction);
+
+/* --- Inodes -------------------------------------------------------------- */
+
+struct inode *vexfs_helper_file_inode(const struct file *file);
+struct dentry *vexfs_helper_file_dentry(const struct file *file);
+struct vfsmount *vexfs_helper_file_mnt(const struct file *file);
+loff_t vexfs_helper_i_size_read(const struct inode *inode);
+void vexfs_helper_i_size_write(struct inode *inode, loff_t size);
+uid_t vexfs_helper_i_uid_read(const struct inode *inode);
+gid_t vexfs_helper_i_gid_read(const struct inode *inode);
+void vexfs_helper_i_uid_write(struct inode *inode, uid_t uid);
+void vexfs_helper_i_gid_write(struct inode *inode, gid_t gid);
+unsigned int vexfs_helper_i_nlink(const struct inode *inode);
+time64_t vexfs_helper_inode_get_atime_sec(const struct inode *inode);
+long vexfs_helper_inode_get_atime_nsec(const struct inode *inode);
+time64_t vexfs_helper_inode_get_mtime_sec(const struct inode *inode);
+long vexfs_helper_inode_get_mtime_nsec(const struct inode *inode);
+time64_t vexfs_helper_inode_get_ctime_sec(const struct inode *inode);
+long vexfs_helper_inode_get_ctime_nsec(const struct inode *inode);
+void vexfs_helper_inode_set_atime(struct inode *inode, time64_t sec, long nsec);
+void vexfs_helper_inode_set_mtime(struct inode *inode, time64_t sec, long nsec);
+void vexfs_helper_inode_set_ctime(struct inode *inode, time64_t sec, long nsec);
+/* Set mtime and ctime to now. */
+void vexfs_helper_inode_touch_mc(struct inode *inode);
+void vexfs_helper_set_i_fop(struct inode *inode,
+			    const struct file_operations *fop);
+void vexfs_helper_set_i_link(struct inode *inode, char *link);
+char *vexfs_helper_i_link(const struct inode *inode);
+void vexfs_helper_inode_lock(struct inode *inode);
+void vexfs_helper_inode_unlock(struct inode *inode);
+bool vexfs_helper_inode_trylock(struct inode *inode);
+void vexfs_helper_inode_lock_shared(struct inode *inode);
+void vexfs_helper_inode_unlock_shared(struct inode *inode);
+bool vexfs_helper_inode_trylock_shared(struct inode *inode);
+bool vexfs_helper_inode_is_locked(const struct inode *inode);
+void vexfs_helper_inode_inc_iversion(struct inode *inode);
+u64 vexfs_helper_inode_query_iversion(struct inode *inode);
+u64 vexfs_helper_inode_peek_iversion(const struct inode *inode);
+void vexfs_helper_inode_set_iversion_queried(struct inode *inode, u64 val);
+void vexfs_helper_mark_inode_dirty(struct inode *inode);
+void vexfs_helper_mark_inode_dirty_sync(struct inode *inode);
+bool vexfs_helper_is_sync(const struct inode *inode);
+bool vexfs_helper_is_dirsync(const struct inode *inode);
+bool vexfs_helper_is_immutable(const struct inode *inode);
+bool vexfs_helper_is_append(const struct inode *inode);
+bool vexfs_helper_is_swapfile(const struct inode *inode);
+u32 vexfs_helper_inode_state_read_once(struct inode *inode);
+bool vexfs_helper_inode_is_new(struct inode *inode);
+bool vexfs_helper_special_file(umode_t mode);
+u32 vexfs_helper_new_encode_dev(dev_t dev);
+dev_t vexfs_helper_new_decode_dev(u32 dev);
+void vexfs_helper_inode_inc_link_count(struct inode *inode);
+void vexfs_helper_inode_dec_link_count(struct inode *inode);
+struct inode *vexfs_helper_alloc_inode_sb(struct super_block *sb,
+					  struct kmem_cache *cache, gfp_t gfp);
+bool vexfs_helper_capable(int cap);
+bool vexfs_helper_mapping_tagged_dirty(struct address_space *mapping);
+
+/* --- Dentries and names -------------------------------------------------- */
+
+struct inode *vexfs_helper_d_inode(const struct dentry *dentry);
+bool vexfs_helper_d_really_is_positive(const struct dentry *dentry);
+bool vexfs_helper_d_unhashed(const struct dentry *dentry);
+const unsigned char *vexfs_helper_d_name(const struct dentry *dentry);
+u32 vexfs_helper_d_name_len(const struct dentry *dentry);
+const unsigned char *vexfs_helper_qstr_name(const struct qstr *name);
+u32 vexfs_helper_qstr_len(const struct qstr *name);
+bool vexfs_helper_dir_emit(struct dir_context *ctx, const char *name,
+			   int len, u64 ino, unsigned int type);
+bool vexfs_helper_dir_emit_dots(struct file *file, struct dir_context *ctx);
+unsigned char vexfs_helper_fs_umode_to_dtype(umode_t mode);
+
+/* --- Super blocks -------------------------------------------------------- */
+
+bool vexfs_helper_sb_rdonly(const struct super_block *sb);
+void vexfs_helper_sb_start_write(struct super_block *sb);
+void vexfs_helper_sb_end_write(struct super_block *sb);
+void vexfs_helper_sb_start_intwrite(struct super_block *sb);
+void vexfs_helper_sb_end_intwrite(struct super_block *sb);
+void vexfs_helper_sb_start_pagefault(struct super_block *sb);
+void vexfs_helper_sb_end_pagefault(struct super_block *sb);
+u64 vexfs_helper_bdev_nr_bytes(struct block_device *bdev);
+u32 vexfs_helper_bdev_logical_block_size(struct block_device *bdev);
+bool vexfs_helper_bdev_read_only(struct block_device *bdev);
+bool vexfs_helper_bdev_write_cache(struct block_device *bdev);
+u64 vexfs_helper_bdev_max_discard_sectors(struct block_device *bdev);
+__kernel_fsid_t vexfs_helper_u64_to_fsid(u64 v);
+void vexfs_helper_super_set_uuid(struct super_block *sb, const u8 *uuid,
+				 unsigned int len);
+const char *vexfs_helper_sb_id(const struct super_block *sb);
+struct mnt_idmap *vexfs_helper_nop_mnt_idmap(void);
+struct mnt_idmap *vexfs_helper_file_mnt_idmap(const struct file *file);
+int vexfs_helper_fs_parse(struct fs_context *fc,
+			  const struct fs_parameter_spec *desc,
+			  struct fs_parameter *param,
+			  struct fs_parse_result *result);
+
+/* --- Page cache ---------------------------------------------------------- */
+
+loff_t vexfs_helper_folio_pos(const struct folio *folio);
+size_t vexfs_helper_folio_size(const struct folio *folio);
+void *vexfs_helper_folio_address(const struct folio *folio);
+void *vexfs_helper_kmap_local_folio(struct folio *folio, size_t offset);
+void vexfs_helper_kunmap_local(const void *addr);
+void vexfs_helper_folio_get(struct folio *folio);
+void vexfs_helper_folio_put(struct folio *folio);
+void vexfs_helper_folio_lock(struct folio *folio);
+void vexfs_helper_folio_unlock(struct folio *folio);
+bool vexfs_helper_folio_test_uptodate(const struct folio *folio);
+bool vexfs_helper_folio_test_dirty(const struct folio *folio);
+/* NULL when the folio is not cached; never an error pointer. */
+struct folio *vexfs_helper_filemap_get_folio(struct address_space *mapping,
+					     pgoff_t index);
+struct folio *vexfs_helper_read_mapping_folio(struct address_space *mapping,
+					      pgoff_t index, struct file *file);
+void vexfs_helper_mapping_set_large_folios(struct address_space *mapping);
+void vexfs_helper_mapping_set_gfp_mask(struct address_space *mapping,
+				       gfp_t gfp);
+gfp_t vexfs_helper_mapping_gfp_constraint(struct address_space *mapping,
+					  gfp_t gfp);
+void vexfs_helper_mapping_set_error(struct address_space *mapping, int error);
+void vexfs_helper_filemap_invalidate_lock(struct address_space *mapping);
+void vexfs_helper_filemap_invalidate_unlock(struct address_space *mapping);
+void vexfs_helper_filemap_invalidate_lock_shared(struct address_space *mapping);
+void vexfs_helper_filemap_invalidate_unlock_shared(
+	struct address_space *mapping);
+int vexfs_helper_filemap_write_and_wait(struct address_space *mapping);
+size_t vexfs_helper_iov_iter_count(const struct iov_iter *iter);
+void vexfs_helper_iov_iter_truncate(struct iov_iter *iter, u64 count);
+struct inode *vexfs_helper_vmf_inode(const struct vm_fault *vmf);
+struct file *vexfs_helper_vmf_file(const struct vm_fault *vmf);
+bool vexfs_helper_vma_is_shared_maywrite(const struct vm_area_struct *vma);
+
+/* --- Locks, waiting, work ------------------------------------------------ */
+
+void vexfs_helper_init_rwsem(struct rw_semaphore *sem, const char *name,
+			     struct lock_class_key *key);
+void vexfs_helper_mutex_init(struct mutex *lock, const char *name,
+			     struct lock_class_key *key);
+void vexfs_helper_spin_lock_init(spinlock_t *lock, const char *name,
+				 struct lock_class_key *key);
+void vexfs_helper_spin_lock(spinlock_t *lock);
+void vexfs_helper_spin_unlock(spinlock_t *lock);
+void vexfs_helper_init_waitqueue_head(struct wait_queue_head *wq,
+				      const char *name,
+				      struct lock_class_key *key);
+void vexfs_helper_wake_up_all(struct wait_queue_head *wq);
+/*
+ * Sleep until cond(data) is true or a fatal signal (any signal, for the
+ * _interruptible form) arrives: 0 or -ERESTARTSYS.
+ */
+int vexfs_helper_wait_event_killable(struct wait_queue_head *wq,
+				     bool (*cond)(void *), void *data);
+int vexfs_helper_wait_event_interruptible(struct wait_queue_head *wq,
+					  bool (*cond)(void *), void *data);
+void vexfs_helper_wait_event(struct wait_queue_head *wq,
+			     bool (*cond)(void *), void *data);
+void vexfs_helper_poll_wait(struct file *file, struct wait_queue_head *wq,
+			    struct poll_table_struct *table);
+void vexfs_helper_init_work(struct work_struct *work, work_func_t func);
+void vexfs_helper_init_delayed_work(struct delayed_work *work,
+				    work_func_t func);
+bool vexfs_helper_queue_work(struct workqueue_struct *wq,
+			     struct work_struct *work);
+bool vexfs_helper_queue_delayed_work(struct workqueue_struct *wq,
+				     struct delayed_work *work,
+				     unsigned long delay);
+struct workqueue_struct *vexfs_helper_alloc_workqueue(const char *name,
+						      u32 flags,
+						      int max_active);
+bool vexfs_helper_signal_pending(void);
+bool vexfs_helper_fatal_signal_pending(void);
+void vexfs_helper_cond_resched(void);
+bool vexfs_helper_need_resched(void);
+unsigned int vexfs_helper_memalloc_nofs_save(void);
+void vexfs_helper_memalloc_nofs_restore(unsigned int flags);
+
+/* --- Memory and user space ----------------------------------------------- */
+
+struct kmem_cache *vexfs_helper_kmem_cache_create(const char *name,
+						  unsigned int size,
+						  unsigned int align,
+						  u32 flags,
+						  void (*ctor)(void *));
+void *vexfs_helper_kmem_cache_alloc(struct kmem_cache *cache, gfp_t gfp);
+void *vexfs_helper_kmem_cache_zalloc(struct kmem_cache *cache, gfp_t gfp);
+unsigned long vexfs_helper_copy_from_user(void *to, const void __user *from,
+					  unsigned long n);
+unsigned long vexfs_helper_copy_to_user(void __user *to, const void *from,
+					unsigned long n);
+void vexfs_helper_kernel_fpu_begin(void);
+void vexfs_helper_kernel_fpu_end(void);
+/* What the CPU of the kernel offers: bit 0 AVX2 and FMA, bit 1 F16C, bit 2 AVX-512F/BW/VL. */
+u32 vexfs_helper_cpu_simd(void);
+u32 vexfs_helper_crc32c(u32 crc, const void *data, size_t len);
+
+/* --- Log lines ----------------------------------------------------------- */
+
+/* "vexfs (sda1): MESSAGE" at the given level (0 to 7), rate limited per level. */
+void vexfs_helper_log(const struct super_block *sb, int level,
+		      const char *msg, size_t len);
+
+#endif /* VEXFS_HELPERS_H */
