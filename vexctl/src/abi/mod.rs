@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The ioctl ABI of `fs/uapi/vexfs.h`, written out in Rust so that a build needs no libclang.
+//!
+//! Each structure here is compared with the C header by the tests: `layout!` names the structure and its fields, a C
+//! program made from that is compiled with the header and must print the same sizes and offsets.
+
+pub mod staging;
+pub mod vector;
+
+use nix::errno::Errno;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// The letter of all VexFS ioctls.
+pub const IOC_TYPE: u8 = b'V';
+
+/// The number of an ioctl that reads and writes a `T` (`_IOWR`).
+pub const fn iowr<T>(nr: u8) -> libc::c_ulong {
+    nix::request_code_readwrite!(IOC_TYPE, nr, std::mem::size_of::<T>()) as libc::c_ulong
+}
+
+/// The number of an ioctl that gives a `T` to the kernel (`_IOW`).
+pub const fn iow<T>(nr: u8) -> libc::c_ulong {
+    nix::request_code_write!(IOC_TYPE, nr, std::mem::size_of::<T>()) as libc::c_ulong
+}
+
+/// The number of an ioctl that gets a `T` from the kernel (`_IOR`).
+pub const fn ior<T>(nr: u8) -> libc::c_ulong {
+    nix::request_code_read!(IOC_TYPE, nr, std::mem::size_of::<T>()) as libc::c_ulong
+}
+
+/// Calls an ioctl with a structure of this module. `T` must be what `request` carries; EINTR is left to the caller,
+/// who may have been told to stop.
+pub fn ioctl<T>(fd: impl AsFd, request: libc::c_ulong, arg: &mut T) -> Result<i32, Errno> {
+    // SAFETY: `arg` is valid for reads and writes of a whole `T`, which is the size that the request number names;
+    // pointers inside it are made by the callers in this crate from live slices.
+    let ret = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), request as _, arg as *mut T) };
+    Errno::result(ret)
+}
+
+/// Lists structures for the comparison with the C header: `layout!(Rust = "c_name" { field, other: "c_other" })`.
+#[cfg(test)]
+macro_rules! layout {
+    ($($rust:ty = $c:literal { $($field:ident $(: $cfield:literal)?),* $(,)? })*) => {
+        pub fn layouts() -> Vec<$crate::abi::layout::Struct> {
+            vec![$($crate::abi::layout::Struct {
+                c: $c,
+                size: std::mem::size_of::<$rust>(),
+                fields: vec![$(($crate::abi::layout::c_name(stringify!($field), &[$($cfield)?]), std::mem::offset_of!($rust, $field))),*],
+            }),*]
+        }
+    };
+}
+#[cfg(test)]
+pub(crate) use layout;
+
+#[cfg(test)]
+pub mod layout {
+    //! The comparison itself.
+    use std::fmt::Write;
+    use std::path::Path;
+    use std::process::Command;
+
+    /// A structure as Rust sees it.
+    pub struct Struct {
+        pub c: &'static str,
+        pub size: usize,
+        pub fields: Vec<(String, usize)>,
+    }
+
+    /// The C name of a field: as in Rust unless said otherwise.
+    pub fn c_name(rust: &str, c: &[&str]) -> String {
+        c.first().map_or_else(|| rust.trim_start_matches("r#").to_owned(), |s| (*s).to_owned())
+    }
+
+    #[test]
+    fn structures_are_as_the_c_header_has_them() {
+        let header = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fs/uapi/vexfs.h");
+        let structs: Vec<Struct> = super::vector::tests::layouts().into_iter().chain(super::staging::tests::layouts()).collect();
+        let mut source = format!("#include <stddef.h>\n#include <stdio.h>\n#include \"{}\"\nint main(void) {{\n", header.display());
+        let mut expected = String::new();
+        for s in &structs {
+            writeln!(source, "printf(\"{} %zu\\n\", sizeof(struct {}));", s.c, s.c).unwrap();
+            writeln!(expected, "{} {}", s.c, s.size).unwrap();
+            for (field, offset) in &s.fields {
+                writeln!(source, "printf(\"{}.{field} %zu\\n\", offsetof(struct {}, {field}));", s.c, s.c).unwrap();
+                writeln!(expected, "{}.{field} {offset}", s.c).unwrap();
+            }
+        }
+        source.push_str("return 0; }\n");
+        let dir = tempfile::tempdir().unwrap();
+        let (c, exe) = (dir.path().join("layout.c"), dir.path().join("layout"));
+        std::fs::write(&c, source).unwrap();
+        let ok = Command::new("cc").arg("-Wall").arg("-o").arg(&exe).arg(&c).status().unwrap().success();
+        assert!(ok, "the C header does not compile");
+        let printed = String::from_utf8(Command::new(&exe).output().unwrap().stdout).unwrap();
+        assert_eq!(printed, expected);
+    }
+}

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The vector section of `fs/uapi/vexfs.h`.
+
+#[cfg(test)]
+pub mod tests {
+    crate::abi::layout!();
+}

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: GPL-2.0
+//! `vexctl`: makes, checks, searches and stages VexFS file systems.
+//!
+//! One binary, several names: called as `mkfs.vexfs` or `fsck.vexfs` (by a link) it is that tool, with that tool's
+//! conventional options and exit codes. The modules here are one per command family; what they share is `output`
+//! (JSON or text, progress), `error` (context and hints), `exit` (codes) and `abi` (the ioctls of the module).
+
+mod abi;
+mod agent;
+mod cli;
+mod collection;
+mod embed;
+mod error;
+mod exit;
+mod fsck;
+mod import;
+mod info;
+mod mkfs;
+mod output;
+mod record;
+mod search;
+mod shell;
+mod staging;
+mod volume;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}
