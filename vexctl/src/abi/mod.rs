@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The ioctl ABI of `fs/uapi/vexfs.h`, written out in Rust so that a build needs no libclang.
 //!
-//! Each structure here is compared with the C header by the tests: `layout!` names the structure and its fields, a C
+//! Each structure here is compared with the C header by the tests: `layouts!` names the structure and its fields, a C
 //! program made from that is compiled with the header and must print the same sizes and offsets.
 
 pub mod staging;
@@ -37,9 +37,9 @@ pub fn ioctl<T>(fd: impl AsFd, request: libc::c_ulong, arg: &mut T) -> Result<i3
     Errno::result(ret)
 }
 
-/// Lists structures for the comparison with the C header: `layout!(Rust = "c_name" { field, other: "c_other" })`.
+/// Lists structures for the comparison with the C header: `layouts!(Rust = "c_name" { field, other: "c_other" })`.
 #[cfg(test)]
-macro_rules! layout {
+macro_rules! layouts {
     ($($rust:ty = $c:literal { $($field:ident $(: $cfield:literal)?),* $(,)? })*) => {
         pub fn layouts() -> Vec<$crate::abi::layout::Struct> {
             vec![$($crate::abi::layout::Struct {
@@ -51,7 +51,7 @@ macro_rules! layout {
     };
 }
 #[cfg(test)]
-pub(crate) use layout;
+pub(crate) use layouts;
 
 #[cfg(test)]
 pub mod layout {

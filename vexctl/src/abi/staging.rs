@@ -3,5 +3,5 @@
 
 #[cfg(test)]
 pub mod tests {
-    crate::abi::layout!();
+    crate::abi::layouts!();
 }
