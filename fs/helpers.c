@@ -948,6 +948,83 @@ u32 vexfs_helper_crc32c(u32 crc, const void *data, size_t len)
 	return crc32c(crc, data, len);
 }
 
+/* --- File data ----------------------------------------------------------- */
+
+unsigned long vexfs_helper_spin_lock_irqsave(spinlock_t *lock)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(lock, flags);
+	return flags;
+}
+
+void vexfs_helper_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags)
+{
+	spin_unlock_irqrestore(lock, flags);
+}
+
+void vexfs_helper_file_accessed(struct file *file)
+{
+	file_accessed(file);
+}
+
+ssize_t vexfs_helper_generic_write_sync(struct kiocb *iocb, ssize_t count)
+{
+	return generic_write_sync(iocb, count);
+}
+
+bool vexfs_helper_is_nosec(const struct inode *inode)
+{
+	return IS_NOSEC(inode);
+}
+
+void vexfs_helper_iov_iter_reexpand(struct iov_iter *iter, size_t count)
+{
+	iov_iter_reexpand(iter, count);
+}
+
+void vexfs_helper_inode_lock_downgrade(struct inode *inode)
+{
+	downgrade_write(&inode->i_rwsem);
+}
+
+struct folio *vexfs_helper_filemap_get_folio_write(
+	struct address_space *mapping, pgoff_t index, size_t len)
+{
+	struct folio *folio;
+
+	folio = __filemap_get_folio(mapping, index,
+				    FGP_WRITEBEGIN | FGP_NOFS |
+					    fgf_set_order(len),
+				    mapping_gfp_mask(mapping));
+	return IS_ERR(folio) ? NULL : folio;
+}
+
+void vexfs_helper_folio_mark_uptodate(struct folio *folio)
+{
+	folio_mark_uptodate(folio);
+}
+
+struct address_space *vexfs_helper_folio_mapping(const struct folio *folio)
+{
+	return folio->mapping;
+}
+
+void vexfs_helper_page_cache_readahead(struct address_space *mapping,
+				       struct file_ra_state *ra,
+				       pgoff_t index, unsigned long count)
+{
+	struct folio *folio = filemap_get_folio(mapping, index);
+
+	if (IS_ERR(folio)) {
+		page_cache_sync_readahead(mapping, ra, NULL, index, count);
+		return;
+	}
+	if (folio_test_readahead(folio))
+		page_cache_async_readahead(mapping, ra, NULL, folio, count);
+	folio_put(folio);
+}
+
 /* --- Log lines ----------------------------------------------------------- */
 
 void vexfs_helper_log(const struct super_block *sb, int level, const char *msg,

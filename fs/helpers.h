@@ -297,6 +297,25 @@ struct inode *vexfs_helper_vmf_inode(const struct vm_fault *vmf);
 struct file *vexfs_helper_vmf_file(const struct vm_fault *vmf);
 bool vexfs_helper_vma_is_shared_maywrite(const struct vm_area_struct *vma);
 
+/* --- File data ----------------------------------------------------------- */
+
+unsigned long vexfs_helper_spin_lock_irqsave(spinlock_t *lock);
+void vexfs_helper_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags);
+void vexfs_helper_file_accessed(struct file *file);
+ssize_t vexfs_helper_generic_write_sync(struct kiocb *iocb, ssize_t count);
+bool vexfs_helper_is_nosec(const struct inode *inode);
+void vexfs_helper_iov_iter_reexpand(struct iov_iter *iter, size_t count);
+void vexfs_helper_inode_lock_downgrade(struct inode *inode);
+/* The folio at index, locked, made (up to len bytes large) if not cached; or NULL. */
+struct folio *vexfs_helper_filemap_get_folio_write(
+	struct address_space *mapping, pgoff_t index, size_t len);
+void vexfs_helper_folio_mark_uptodate(struct folio *folio);
+struct address_space *vexfs_helper_folio_mapping(const struct folio *folio);
+/* Read ahead of a reader that is about to use count pages from index on. */
+void vexfs_helper_page_cache_readahead(struct address_space *mapping,
+				       struct file_ra_state *ra,
+				       pgoff_t index, unsigned long count);
+
 /* --- Locks, waiting, work ------------------------------------------------ */
 
 void vexfs_helper_init_rwsem(struct rw_semaphore *sem, const char *name,
