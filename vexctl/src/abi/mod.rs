@@ -10,29 +10,19 @@ pub mod vector;
 use nix::errno::Errno;
 use std::os::fd::{AsFd, AsRawFd};
 
-/// The letter of all VexFS ioctls.
-pub const IOC_TYPE: u8 = b'V';
+/// The type of all VexFS ioctls.
+pub const IOC_TYPE: u8 = 0xf7;
 
-/// The number of an ioctl that reads and writes a `T` (`_IOWR`).
-pub const fn iowr<T>(nr: u8) -> libc::c_ulong {
-    nix::request_code_readwrite!(IOC_TYPE, nr, std::mem::size_of::<T>()) as libc::c_ulong
+/// The number of an ioctl. It carries no size: every structure begins with its own, so that it can grow.
+pub const fn io(nr: u8) -> libc::c_ulong {
+    nix::request_code_none!(IOC_TYPE, nr) as libc::c_ulong
 }
 
-/// The number of an ioctl that gives a `T` to the kernel (`_IOW`).
-pub const fn iow<T>(nr: u8) -> libc::c_ulong {
-    nix::request_code_write!(IOC_TYPE, nr, std::mem::size_of::<T>()) as libc::c_ulong
-}
-
-/// The number of an ioctl that gets a `T` from the kernel (`_IOR`).
-pub const fn ior<T>(nr: u8) -> libc::c_ulong {
-    nix::request_code_read!(IOC_TYPE, nr, std::mem::size_of::<T>()) as libc::c_ulong
-}
-
-/// Calls an ioctl with a structure of this module. `T` must be what `request` carries; EINTR is left to the caller,
+/// Calls an ioctl with a structure of this module. `T` must be what `request` takes; EINTR is left to the caller,
 /// who may have been told to stop.
 pub fn ioctl<T>(fd: impl AsFd, request: libc::c_ulong, arg: &mut T) -> Result<i32, Errno> {
-    // SAFETY: `arg` is valid for reads and writes of a whole `T`, which is the size that the request number names;
-    // pointers inside it are made by the callers in this crate from live slices.
+    // SAFETY: `arg` is valid for reads and writes of a whole `T`, and its own size field tells the kernel
+    // how much that is; pointers inside it are made by the callers in this crate from live slices.
     let ret = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), request as _, arg as *mut T) };
     Errno::result(ret)
 }
