@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The file system itself: what its bytes mean and how they change.
+//!
+//! No kernel types, no `unsafe`, no panics that a disk could cause. The module and
+//! user-space programs build the same source; what differs lies behind
+//! [`journal::Store`], `crate::sync`, `crate::crc32c` and the `kernel` crate.
+//!
+//! Lock order: inode locks (held by the callers: `&mut Inode` means for writing),
+//! then one group, then a buffer.
+
+pub mod alloc;
+pub mod credits;
+pub mod errno;
+pub mod extent;
+pub mod format;
+pub mod group;
+pub mod inode;
+pub mod journal;
+pub mod siphash;
+pub mod tree;
+
+pub mod dir;
+pub mod namespace;
+pub mod orphan;
+pub mod parent;
+pub mod staging;
+pub mod symlink;
+pub mod vector;
+pub mod xattr;
+
+#[cfg(not(vexfs_kernel))]
+pub mod check;
+#[cfg(not(vexfs_kernel))]
+pub mod mkfs;
+
+#[cfg(test)]
+mod tests;
+
+pub use alloc::{Mode, Space};
+pub use format::{Inode, Superblock, Time};
+pub use tree::{Owner, Root, RootMut};
+
+use crate::sync::Mutex;
+use journal::{BlockMut, Store, Trans};
+use kernel::prelude::*;
+
+/// A mounted file system.
+pub struct Fs<S: Store> {
+    /// Where it is kept.
+    pub store: S,
+    /// The superblock as it was when it was opened: geometry, keys and ids never
+    /// change while it is. [`Fs::superblock`] has the rest.
+    pub sb: Superblock,
+    live: Mutex<Superblock>,
+    groups: KVec<group::Group>,
+    counters: alloc::Counters,
+}
+
+impl<S: Store> Fs<S> {
+    /// Opens the file system that `sb` describes. The journal must have been replayed.
+    ///
+    /// # Errors
+    ///
+    /// `EUCLEAN` if a group header is damaged or the volume larger than its store,
+    /// `EIO`, `ENOMEM`.
+    pub fn open(store: S, sb: Superblock) -> Result<Self> {
+        sb.geometry.verify()?;
+        if sb.geometry.block_count > store.block_count() {
+            pr_err!("the volume has {} blocks, its device less\n", sb.geometry.block_count);
+            return Err(errno::euclean());
+        }
+        let live = Mutex::new(sb.clone())?;
+        let mut fs = Fs {
+            store,
+            sb,
+            live,
+            groups: KVec::new(),
+            counters: alloc::Counters::new(),
+        };
+        fs.load_groups()?;
+        Ok(fs)
+    }
+
+    /// The superblock as it is now.
+    pub fn superblock(&self) -> Superblock {
+        self.live.lock().clone()
+    }
+
+    /// Changes the superblock. One credit.
+    ///
+    /// # Errors
+    ///
+    /// What `modify` returns; nothing is changed then.
+    pub fn update_superblock<R>(
+        &self,
+        t: &mut S::Trans,
+        change: impl FnOnce(&mut Superblock) -> R,
+    ) -> Result<R> {
+        let mut live = self.live.lock();
+        let mut block = t.modify(0)?;
+        let r = change(&mut live);
+        live.format(&mut block.data_mut());
+        Ok(r)
+    }
+
+    /// Reports damage in a block or an inode (0: none to name) and returns the error for it.
+    #[cold]
+    pub fn damaged(&self, ino: u64, bno: u64, what: &str) -> Error {
+        damaged(ino, bno, what)
+    }
+}
+
+/// Reports damage in the log: one line that names inode and block.
+#[cold]
+pub(crate) fn damaged(ino: u64, bno: u64, what: &str) -> Error {
+    pr_err!("damage: inode {}, block {}: {}\n", ino, bno, what);
+    errno::euclean()
+}

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The B+tree. Every index on disk is one of these.
+
+use crate::libvexfs::alloc::Space;
+use crate::libvexfs::journal::Store;
+use crate::libvexfs::Fs;
+use kernel::prelude::*;
+
+/// Tree kinds, as node headers name them: an inode's data.
+pub const KIND_DATA: u32 = 1;
+/// An inode's attributes.
+pub const KIND_ATTR: u32 = 2;
+/// A group's inode chunks.
+pub const KIND_CHUNK: u32 = 3;
+/// A group's orphans.
+pub const KIND_ORPHAN: u32 = 4;
+
+/// The longest value.
+pub const MAX_VALUE: usize = 1000;
+/// Levels of blocks below a root, at most.
+pub const MAX_HEIGHT: usize = 6;
+
+/// Whose tree it is: what the header of each node must say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Inode or group number.
+    pub id: u64,
+    /// Inode generation; 0 for groups.
+    pub generation: u32,
+    /// `KIND_*`.
+    pub kind: u32,
+    /// The block that the root is embedded in.
+    pub home: u64,
+}
+
+/// A tree to be read.
+#[derive(Clone, Copy)]
+pub struct Root<'a> {
+    /// The embedded root node.
+    pub bytes: &'a [u8],
+    /// Whose it is.
+    pub owner: Owner,
+}
+
+/// A tree to be changed.
+pub struct RootMut<'a> {
+    /// The embedded root node.
+    pub bytes: &'a mut [u8],
+    /// Count of blocks that the owner has; tree nodes are added and taken off.
+    pub blocks: &'a mut u64,
+    /// Whose it is.
+    pub owner: Owner,
+}
+
+impl RootMut<'_> {
+    /// The same tree, to be read.
+    pub fn root(&self) -> Root<'_> {
+        Root { bytes: self.bytes, owner: self.owner }
+    }
+}
+
+/// Makes `root` an empty tree.
+pub fn init_root(_root: &mut [u8]) {
+    todo!()
+}
+
+/// Levels of blocks below the root.
+pub fn height(root: &[u8]) -> usize {
+    root.first().copied().unwrap_or(0).into()
+}
+
+impl<S: Store> Fs<S> {
+    /// Finds a record and shows its value to `f`.
+    pub fn tree_lookup<R>(
+        &self,
+        _root: Root<'_>,
+        _key: u128,
+        _f: impl FnOnce(&[u8]) -> R,
+    ) -> Result<Option<R>> {
+        todo!()
+    }
+
+    /// Shows the first record whose key is at least `key` to `f`.
+    pub fn tree_next<R>(
+        &self,
+        _root: Root<'_>,
+        _key: u128,
+        _f: impl FnOnce(u128, &[u8]) -> R,
+    ) -> Result<Option<R>> {
+        todo!()
+    }
+
+    /// Shows the last record whose key is at most `key` to `f`.
+    pub fn tree_prev<R>(
+        &self,
+        _root: Root<'_>,
+        _key: u128,
+        _f: impl FnOnce(u128, &[u8]) -> R,
+    ) -> Result<Option<R>> {
+        todo!()
+    }
+
+    /// Shows all records from `from` on, in order, to `f` until it says false. Do not
+    /// change the same tree from within `f`.
+    pub fn tree_scan(
+        &self,
+        _root: Root<'_>,
+        _from: u128,
+        _f: &mut dyn FnMut(u128, &[u8]) -> Result<bool>,
+    ) -> Result {
+        todo!()
+    }
+
+    /// Inserts a record. Credits: [`credits::INSERT`](crate::libvexfs::credits::INSERT);
+    /// space: [`credits::blocks::INSERT`](crate::libvexfs::credits::blocks::INSERT).
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST`, `EINVAL` (value too long), `EFBIG` (tree too high), `ENOSPC` (`space`
+    /// is too small), each with nothing dirtied.
+    pub fn tree_insert(
+        &self,
+        _t: &mut S::Trans,
+        _space: &mut Space<'_, S>,
+        _root: RootMut<'_>,
+        _key: u128,
+        _value: &[u8],
+    ) -> Result {
+        todo!()
+    }
+
+    /// Replaces the value of a record by one of any length. Credits and space as for
+    /// an insertion; with the same length one credit (and no space) is enough.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT`, and as for [`Fs::tree_insert`].
+    pub fn tree_replace(
+        &self,
+        _t: &mut S::Trans,
+        _space: &mut Space<'_, S>,
+        _root: RootMut<'_>,
+        _key: u128,
+        _value: &[u8],
+    ) -> Result {
+        todo!()
+    }
+
+    /// Changes the value of a record in place. One credit.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT`, with nothing dirtied.
+    pub fn tree_update<R>(
+        &self,
+        _t: &mut S::Trans,
+        _root: RootMut<'_>,
+        _key: u128,
+        _f: impl FnOnce(&mut [u8]) -> R,
+    ) -> Result<R> {
+        todo!()
+    }
+
+    /// Gives a record a new key between those of its neighbours, not below its old one,
+    /// and a new value of the same length. One credit.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT`, `EINVAL`, with nothing dirtied.
+    pub fn tree_rekey(
+        &self,
+        _t: &mut S::Trans,
+        _root: RootMut<'_>,
+        _old: u128,
+        _new: u128,
+        _value: &[u8],
+    ) -> Result {
+        todo!()
+    }
+
+    /// Removes a record. Credits: [`credits::REMOVE`](crate::libvexfs::credits::REMOVE).
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT`, with nothing dirtied.
+    pub fn tree_remove(&self, _t: &mut S::Trans, _root: RootMut<'_>, _key: u128) -> Result {
+        todo!()
+    }
+
+    /// Frees a part of a whole tree, records and all; true when it is empty. Credits:
+    /// [`credits::DESTROY`](crate::libvexfs::credits::DESTROY).
+    pub fn tree_destroy_step(&self, _t: &mut S::Trans, _root: RootMut<'_>) -> Result<bool> {
+        todo!()
+    }
+}
