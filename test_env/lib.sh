@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# What the scripts of test_env/ share. Source it, do not run it.
+#
+# VEXFS_CACHE   where everything lives that is made once (default ~/.cache/vexfs)
+# VEXFS_SRC     the source tree (found from this file's place)
+
+VEXFS_SRC=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
+VEXFS_CACHE=${VEXFS_CACHE:-$HOME/.cache/vexfs}
+VEXFS_TREE=$VEXFS_CACHE/tree
+VEXFS_STAMPS=$VEXFS_CACHE/stamps
+# Where the source tree is, in the Debian tree as in the VM.
+VEXFS_GUEST_SRC=/mnt/vexfs-src
+
+vexfs_me=$(basename -- "$0")
+say() { printf '%s: %s\n' "$vexfs_me" "$*" >&2; }
+warn() { printf '%s: warning: %s\n' "$vexfs_me" "$*" >&2; }
+die() {
+	printf '%s: error: %s\n' "$vexfs_me" "$*" >&2
+	exit "${VEXFS_DIE_STATUS:-1}"
+}
+
+# Run a command as root: as it is, or through sudo.
+as_root() {
+	if [ "$(id -u)" = 0 ]; then
+		"$@"
+	elif command -v sudo >/dev/null 2>&1; then
+		sudo -- "$@"
+	else
+		die "this needs root: run it as root, or install sudo"
+	fi
+}
+
+# The kernel release that the tree was set up for, such as 7.2.12+deb13-amd64.
+vexfs_kernel() {
+	[ -r "$VEXFS_CACHE/kernel/release" ] ||
+		die "not set up yet: run test_env/setup_vm.sh first"
+	cat "$VEXFS_CACHE/kernel/release"
+}
+
+# Run a command in the Debian tree, in a mount namespace of its own.
+# Arguments as in_tree.sh has them.
+in_tree() {
+	as_root env VEXFS_CACHE="$VEXFS_CACHE" \
+		"$VEXFS_SRC/test_env/in_tree.sh" "$@"
+}
+
+# Set the environment up unless that was done for this very set of scripts.
+ensure_setup() {
+	"$VEXFS_SRC/test_env/setup_vm.sh" --if-needed
+}
+
+# One at a time: take the lock NAME and keep it until this shell ends.
+lock() {
+	mkdir -p "$VEXFS_CACHE/locks"
+	exec 9>"$VEXFS_CACHE/locks/$1"
+	if ! flock -n 9; then
+		say "waiting for another run to finish ($1)"
+		flock 9
+	fi
+}
+
+# The acceleration that QEMU is given: kvm only where the processor itself can do
+# it. An openable /dev/kvm is not enough: para-virtual nesting offers one
+# that does not run a stock guest.
+vm_accel() {
+	if [ -n "${VEXFS_VM_ACCEL:-}" ]; then
+		echo "$VEXFS_VM_ACCEL"
+	elif grep -qwE 'svm|vmx' /proc/cpuinfo && [ -r /dev/kvm ] && [ -w /dev/kvm ]; then
+		echo kvm
+	else
+		echo tcg
+	fi
+}
+
+# QEMU's arguments for that acceleration.
+vm_accel_args() {
+	case $1 in
+	kvm) echo "-accel kvm -cpu host" ;;
+	tcg) echo "-accel tcg,thread=multi -cpu max" ;;
+	*) die "VEXFS_VM_ACCEL must be kvm or tcg, not '$1'" ;;
+	esac
+}

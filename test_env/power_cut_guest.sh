@@ -1,0 +1,92 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# The guest's part of power_cut.sh: check what the last cut left, then work until
+# the power goes. Arguments: ROUND JOB.
+set -eu
+
+round=$1
+job=$2
+dev=/dev/vdb
+mnt=/mnt/v
+promised=/mnt/share/promised
+mkdir -p $mnt
+
+if [ "$round" = 1 ]; then
+	mkfs.vexfs -q $dev
+else
+	fsck.vexfs -n $dev || { echo "fsck -n before the mount: $?"; exit 1; }
+fi
+mount -t vexfs $dev $mnt
+
+# What was promised: files by digest, collections by their number of records.
+while read -r kind what value; do
+	case $kind in
+	file)
+		sum=$(sha256sum <"$mnt/$what") || { echo "lost: $what"; exit 1; }
+		[ "${sum%% *}" = "$value" ] || { echo "changed: $what"; exit 1; }
+		;;
+	collection)
+		n=$(vexctl collection show $mnt "$what" --json |
+			python3 -c 'import json, sys; print(json.load(sys.stdin)["records"])')
+		[ "$n" = "$value" ] || { echo "collection $what: $n records of $value"; exit 1; }
+		;;
+	esac
+done <$promised
+umount $mnt
+fsck.vexfs -n $dev || { echo "fsck -n after the unmount: $?"; exit 1; }
+[ "$job" != none ] || exit 0
+
+mount -t vexfs $dev $mnt
+promise() {
+	echo "$@" >>$promised
+	sync $promised
+}
+
+# Keep the disk from filling up, and deletions in the mix.
+[ "$round" -le 3 ] || {
+	old=$((round - 3))
+	grep -v -e " round$old/" -e "^collection c$old " $promised >/tmp/left || :
+	cat /tmp/left >$promised
+	sync $promised
+	rm -rf "$mnt/round$old" &
+}
+
+touch /mnt/share/ready
+case $job in
+cp)
+	n=0
+	while :; do
+		n=$((n + 1))
+		mkdir -p "$mnt/round$round/$n"
+		for d in /usr/share/doc/*; do
+			cp -a "$d" "$mnt/round$round/$n/"
+			f=$(find "$mnt/round$round/$n/${d##*/}" -type f | head -n 1)
+			[ -n "$f" ] || continue
+			sync "$f"
+			promise file "${f#"$mnt/"}" "$(sha256sum <"$f" | cut -d' ' -f1)"
+		done
+	done
+	;;
+import)
+	python3 - "$mnt/round$round" <<'PY'
+import os, random, struct, sys
+os.makedirs(sys.argv[1])
+rnd = random.Random(len(sys.argv[1]))
+with open(sys.argv[1] + "/lines", "w") as text, open("/tmp/v.fvecs", "wb") as vecs:
+    for i in range(4000):
+        text.write("line %d\n" % i)
+        vecs.write(struct.pack("<i32f", 32, *(rnd.gauss(0, 1) for _ in range(32))))
+PY
+	n=0
+	while :; do
+		n=$((n + 1))
+		c=c$round
+		[ $n = 1 ] || c=c$round-$n
+		vexctl collection create $mnt $c --dim 32 >/dev/null
+		vexctl import "$mnt/round$round/lines" --collection $c --vectors /tmp/v.fvecs >/dev/null
+		sync -f $mnt
+		promise collection $c 4000
+	done
+	;;
+esac
