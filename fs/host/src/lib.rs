@@ -5,7 +5,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod crash;
 pub mod crc32c;
+pub mod disk;
+pub mod file_store;
 #[path = "../../libvexfs/mod.rs"]
 pub mod libvexfs;
 pub mod memory;
