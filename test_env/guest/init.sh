@@ -1,0 +1,44 @@
+#!/bin/busybox sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# First process of the quick VM, from the initramfs: load what the root needs,
+# mount the Debian tree read only under a tmpfs, go on there.
+
+/bin/busybox mkdir -p /proc /sys /dev /lower /upper /newroot
+/bin/busybox --install -s /bin
+export PATH=/bin
+
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+
+fail() {
+	echo "vexfs-vm: $*" >/dev/kmsg
+	poweroff -f
+}
+
+while read -r m; do
+	insmod "/modules/$m" || fail "cannot load $m"
+done </modules/order
+
+mount -t ext4 -o ro /dev/vda /lower || fail "cannot mount the root image"
+case " $(cat /proc/cmdline) " in
+*" vexfs.mode=full "*)
+	umount /lower
+	mount -t ext4 /dev/vda /newroot || fail "cannot mount the root image"
+	mkdir -p /newroot/run/vexfs
+	;;
+*)
+	mount -t tmpfs -o size=75%,mode=755 tmpfs /upper
+	mkdir /upper/up /upper/work
+	mount -t overlay -o lowerdir=/lower,upperdir=/upper/up,workdir=/upper/work \
+		overlay /newroot || fail "cannot mount the overlay"
+	;;
+esac
+mount -t tmpfs -o mode=755 tmpfs /newroot/run
+mkdir -p /newroot/run/vexfs
+cp -a /vexfs/. /newroot/run/vexfs/
+mount --move /proc /newroot/proc
+mount --move /sys /newroot/sys
+mount --move /dev /newroot/dev
+exec switch_root /newroot "$(cat /vexfs/next)"
