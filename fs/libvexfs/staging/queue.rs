@@ -361,6 +361,17 @@ impl Queue {
         }
     }
 
+    /// A waiter goes because its part of the range has arrived; the rest is still fetched.
+    pub fn served(&mut self, cookie: u64) {
+        if let Some(e) = self.entry_mut(cookie) {
+            if !matches!(e.state, State::Done(_)) && !e.unattended {
+                e.unattended = true;
+                self.unattended += 1;
+            }
+        }
+        self.leave(cookie);
+    }
+
     /// What goes on with a file.
     pub fn activity(&self, ino: u64, generation: u32) -> Activity {
         let mut a = Activity::default();
