@@ -1025,6 +1025,31 @@ void vexfs_helper_page_cache_readahead(struct address_space *mapping,
 	folio_put(folio);
 }
 
+u64 vexfs_helper_vmf_pgoff(const struct vm_fault *vmf)
+{
+	return vmf->pgoff;
+}
+
+bool vexfs_helper_vmf_may_retry(const struct vm_fault *vmf)
+{
+	return fault_flag_allow_retry_first(vmf->flags) &&
+	       !(vmf->flags & FAULT_FLAG_RETRY_NOWAIT);
+}
+
+struct file *vexfs_helper_vmf_unlock_for_io(struct vm_fault *vmf)
+{
+	struct file *file;
+
+	if (!vexfs_helper_vmf_may_retry(vmf))
+		return NULL;
+	file = get_file(vmf->vma->vm_file);
+	if (vmf->flags & FAULT_FLAG_VMA_LOCK)
+		vma_end_read(vmf->vma);
+	else
+		mmap_read_unlock(vmf->vma->vm_mm);
+	return file;
+}
+
 /* --- Log lines ----------------------------------------------------------- */
 
 void vexfs_helper_log(const struct super_block *sb, int level, const char *msg,

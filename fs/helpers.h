@@ -315,6 +315,14 @@ struct address_space *vexfs_helper_folio_mapping(const struct folio *folio);
 void vexfs_helper_page_cache_readahead(struct address_space *mapping,
 				       struct file_ra_state *ra,
 				       pgoff_t index, unsigned long count);
+u64 vexfs_helper_vmf_pgoff(const struct vm_fault *vmf);
+/* Whether the fault may drop its lock, sleep and be tried again. */
+bool vexfs_helper_vmf_may_retry(const struct vm_fault *vmf);
+/*
+ * Drops the lock that the fault holds (if it may) and returns the file with a
+ * reference; NULL when it may not. The caller answers VM_FAULT_RETRY.
+ */
+struct file *vexfs_helper_vmf_unlock_for_io(struct vm_fault *vmf);
 
 /* --- Locks, waiting, work ------------------------------------------------ */
 

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where file data lies: the decisions behind `vfs::iomap`.
+//!
+//! Lock order: folio -> transaction handle -> the inode's metadata lock -> allocation group -> buffer. The metadata lock
+//! is never held when a handle is begun, so each change looks again at what it saw before it had one.
+//!
+//! Blocks are allocated *unwritten* when the page cache is written to (there is no delayed allocation yet; it would live
+//! in [`allocate`], as a reservation, and in write-back's lookup). They become written, in one transaction with the size
+//! on disk, when the data is on the medium: see [`finish_write`]. A crash in between shows zeroes or the old size, never
+//! someone else's bytes.
+
+use kernel::error::code::*;
+use kernel::prelude::*;
+
+use crate::libvexfs::extent::Mapping;
+use crate::libvexfs::journal::{Store, Trans};
+use crate::libvexfs::{credits, format::Inode, Mode};
+use crate::vfs::inode::VexInode;
+use crate::vfs::iomap::{BLOCK, BLOCK_SHIFT};
+
+/// A range of blocks that the kernel asks about.
+#[derive(Clone, Copy)]
+pub(crate) struct Want {
+    /// First block of the file, and how many.
+    pub(crate) first: u64,
+    pub(crate) count: u64,
+    /// Where the request ends, in bytes.
+    pub(crate) end: u64,
+    /// It begins and ends on block boundaries.
+    pub(crate) aligned: bool,
+    /// Fail with EAGAIN rather than sleep.
+    pub(crate) nowait: bool,
+    /// Fail with EAGAIN unless the blocks can simply be overwritten.
+    pub(crate) overwrite_only: bool,
+    /// Nothing is read or written: seek, fiemap, bmap.
+    pub(crate) report: bool,
+    /// Direct I/O.
+    pub(crate) direct: bool,
+}
+
+/// What a range maps to, with the physical block of its first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Nothing: reads as zeroes.
+    Hole,
+    /// Data.
+    Written(u64),
+    /// Blocks without data yet: read as zeroes.
+    Unwritten(u64),
+    /// Data that is not on this disk (archived and released).
+    Elsewhere,
+}
+
+/// An answer: `count` blocks from `first` on are of one kind.
+#[derive(Clone, Copy)]
+pub(crate) struct Extent {
+    pub(crate) first: u64,
+    pub(crate) count: u64,
+    pub(crate) kind: Kind,
+    /// The extent map's sequence number when it was read.
+    pub(crate) seq: u64,
+    /// Allocated by this very request.
+    pub(crate) new: bool,
+    /// The mapping may not be durable yet.
+    pub(crate) uncommitted: bool,
+}
+
+/// Reads the mapping at the start of `want` under the metadata lock.
+fn read(vi: &VexInode, core: &Inode, want: &Want) -> Result<Extent> {
+    let mapping = vi.fs().map(core, want.first, want.count)?;
+    let (kind, count) = match mapping {
+        Mapping::Hole { len } => (Kind::Hole, len),
+        Mapping::Written { phys, len } => (Kind::Written(phys), len),
+        Mapping::Unwritten { phys, len } => (Kind::Unwritten(phys), len),
+        Mapping::Offline { len, .. } => (Kind::Elsewhere, len),
+    };
+    if count == 0 {
+        return Err(EIO);
+    }
+    Ok(Extent {
+        first: want.first,
+        count: count.min(want.count),
+        kind,
+        seq: vi.data().seq(),
+        new: false,
+        uncommitted: (vi.fs().store.committed().wrapping_sub(vi.data().commit_tid(true)) as i32) < 0,
+    })
+}
+
+/// What `want` maps to, up to the first change of kind.
+///
+/// # Errors
+///
+/// EAGAIN when it would sleep and must not; EIO for data that is offline, unless it is only reported: who reads it has
+/// recalled it before (`ops::staging`), and pins it while he does.
+///
+/// # Context
+///
+/// May hold a folio lock.
+pub(crate) fn lookup(vi: &VexInode, want: &Want) -> Result<Extent> {
+    vi.check_running()?;
+    let core = if want.nowait { vi.core().try_read().ok_or(EAGAIN)? } else { vi.core().read() };
+    if want.nowait && !core.data_in_core() {
+        return Err(EAGAIN);
+    }
+    let extent = read(vi, &core, want)?;
+    if extent.kind == Kind::Elsewhere && !want.report {
+        return Err(EIO);
+    }
+    Ok(extent)
+}
+
+/// Maps `want` for writing: where nothing is mapped, blocks are allocated, unwritten, in as long an extent as there is.
+///
+/// # Errors
+///
+/// EAGAIN when it would sleep or allocate and must not; ENOSPC when there is no space, freed blocks that wait for a
+/// commit included.
+///
+/// # Context
+///
+/// May hold a folio lock (write faults). Begins a transaction.
+pub(crate) fn allocate(vi: &VexInode, want: &Want) -> Result<Extent> {
+    let seen = lookup(vi, want)?;
+    if want.overwrite_only {
+        // Part of a request cannot be taken back, and a block that is not written would need zeroing around the data.
+        let plain = matches!(seen.kind, Kind::Written(_)) || (matches!(seen.kind, Kind::Unwritten(_)) && want.aligned);
+        return if plain && seen.count == want.count { Ok(seen) } else { Err(EAGAIN) };
+    }
+    if want.nowait && (seen.kind == Kind::Hole || (want.direct && seen.count < want.count)) {
+        return Err(EAGAIN);
+    }
+    if seen.kind != Kind::Hole {
+        return Ok(seen);
+    }
+
+    let mut committed = false;
+    loop {
+        match allocate_once(vi, want) {
+            // Blocks that were freed lately come back when their transaction is durable.
+            Err(e) if e == ENOSPC && !committed => {
+                vi.fs().store.commit()?;
+                committed = true;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// One transaction of [`allocate`].
+fn allocate_once(vi: &VexInode, want: &Want) -> Result<Extent> {
+    let fs = vi.fs();
+    let mut t = fs.store.begin(credits::EXTENT_ALLOC)?;
+    let mut core = vi.core().write();
+    // Somebody else may have been here before we had the handle.
+    let seen = read(vi, &core, want)?;
+    let result = match seen.kind {
+        Kind::Hole => match fs.allocate(&mut t, &mut core, want.first, seen.count, goal(vi, &core, want.first), Mode::Normal) {
+            Ok(_) => {
+                vi.data().changed();
+                vi.data().note(t.tid(), true);
+                vi.show_blocks(&core);
+                read(vi, &core, want).map(|extent| Extent { new: true, uncommitted: true, ..extent })
+            }
+            Err(e) => Err(e),
+        },
+        Kind::Elsewhere => Err(EIO),
+        _ => Ok(seen),
+    };
+    drop(core);
+    // After a failure the handle is only dropped: that aborts the journal if something was changed already.
+    let extent = result?;
+    t.stop()?;
+    Ok(extent)
+}
+
+/// Where the block `first` of the file would best lie: behind the one before it.
+fn goal(vi: &VexInode, core: &Inode, first: u64) -> u64 {
+    if first == 0 {
+        return 0;
+    }
+    match vi.fs().map(core, first - 1, 1) {
+        Ok(Mapping::Written { phys, .. } | Mapping::Unwritten { phys, .. }) => phys + 1,
+        _ => 0,
+    }
+}
+
+/// The data of `[pos, pos + len)` is on the medium: makes its extents written and the size on disk cover it. For a direct
+/// write the size in core grows here too, after the conversion: before it, a reader would find zeroes.
+///
+/// # Context
+///
+/// Task context, in a nofs scope, no folio lock. Begins transactions.
+pub(crate) fn finish_write(vi: &VexInode, pos: u64, len: u64, unwritten: bool, direct: bool) -> Result {
+    vi.check_running()?;
+    let end = pos.saturating_add(len);
+    if !unwritten && end <= vi.disk_size() && (!direct || end <= vi.size()) {
+        return Ok(());
+    }
+    let fs = vi.fs();
+    let last = end.div_ceil(BLOCK);
+    let mut next = pos >> BLOCK_SHIFT;
+    loop {
+        let mut t = fs.store.begin(credits::CONVERT)?;
+        let mut core = vi.core().write();
+        let mut done = last;
+        if unwritten && next < last {
+            let converted = fs.convert(&mut t, &mut core, next, last - next)?;
+            done = next.saturating_add(converted.max(1)).min(last);
+            vi.data().changed();
+        }
+        let reached = if done >= last { end } else { done << BLOCK_SHIFT };
+        if direct && reached > vi.size() {
+            vi.set_size(reached);
+        }
+        // A truncate may have cut the file while the data was on its way.
+        let size = reached.min(vi.size());
+        let old = core.size;
+        core.size = old.max(size);
+        if let Err(e) = fs.log_inode(&mut t, &core) {
+            core.size = old;
+            return Err(e);
+        }
+        vi.data().note(t.tid(), true);
+        drop(core);
+        t.stop()?;
+        next = done;
+        if next >= last {
+            return Ok(());
+        }
+    }
+}

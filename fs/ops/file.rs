@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Reading, writing and syncing regular files.
+//!
+//! Order of a write: wait for data that is offline (no lock held) -> `i_rwsem` -> the VFS's checks -> zero the gap behind
+//! the old end of file -> the version transaction, durable, if somebody described the old contents -> the bytes.
+
+use kernel::prelude::*;
+
+use crate::libvexfs::journal::Trans;
+use crate::libvexfs::vector::stale;
+use crate::ops::truncate;
+use crate::vfs::bindings;
+use crate::vfs::fault::{Fault, Ready};
+use crate::vfs::file::{Mode, Request, RwLocked};
+use crate::vfs::inode::VexInode;
+use crate::vfs::iomap::{self, BLOCK};
+
+/// Waits until none of `[pos, pos + len)` is offline. Hook of staging.
+///
+/// # Errors
+///
+/// EAGAIN with `nowait` when it would wait (the recall is queued); EINTR when killed; EIO when no copy is good.
+///
+/// # Context
+///
+/// No lock held, not inside `sb_start_write`.
+pub(crate) fn before_read(vi: &VexInode, pos: u64, len: u64, nowait: bool) -> Result {
+    let _ = (vi, pos, len, nowait);
+    Ok(())
+}
+
+/// A page fault is about to read: if its data is offline, drops the lock that the fault holds and waits. Hook of
+/// staging.
+///
+/// # Errors
+///
+/// EIO when the data cannot be had; EAGAIN when waiting is not allowed here.
+pub(crate) fn before_fault(fault: Fault) -> Result<Ready> {
+    let _ = (fault.inode(), fault.pos(), fault.may_retry());
+    Ok(Ready::Here)
+}
+
+/// The bytes `[start, end)` are about to change: the version of the contents moves on, and what describes these bytes is
+/// marked stale, durably, before the first of them changes. Free for files that nothing describes.
+///
+/// # Context
+///
+/// May hold `i_rwsem` and mmap_lock; no folio lock, no handle, not the metadata lock.
+pub(crate) fn before_change(vi: &VexInode, start: u64, end: u64) -> Result {
+    let fs = vi.fs();
+    if !stale::needs_note(fs, &vi.core().read(), start, end)? {
+        return Ok(());
+    }
+    let noted = {
+        let mut t = fs.store.begin(stale::CREDITS)?;
+        let mut core = vi.core().write();
+        let noted = stale::note_change(fs, &mut t, &mut core, start, end)?;
+        let tid = t.tid();
+        if noted {
+            vi.data().note(tid, true);
+        }
+        drop(core);
+        t.stop()?;
+        noted.then_some(tid)
+    };
+    match noted {
+        Some(tid) => vi.commit_tid(tid),
+        None => Ok(()),
+    }
+}
+
+/// `read_iter`.
+pub(crate) fn read(request: &mut Request<'_>) -> Result<usize> {
+    let vi = request.inode();
+    vi.check_running()?;
+    if request.count() == 0 {
+        return Ok(0);
+    }
+    before_read(vi, request.pos(), request.count(), request.nowait())?;
+    if !request.direct() {
+        return request.buffered_read();
+    }
+    request.accessed();
+    let _lock = RwLocked::take(vi, Mode::Shared, request.nowait())?;
+    request.direct_read()
+}
+
+/// `write_iter`.
+pub(crate) fn write(request: &mut Request<'_>) -> Result<usize> {
+    let vi = request.inode();
+    vi.check_running()?;
+    before_read(vi, request.pos(), request.count(), request.nowait())?;
+    if request.direct() {
+        match write_direct(request) {
+            // Folios of the range could not be dropped: go through the page cache instead.
+            Err(e) if e.to_errno() == -(bindings::ENOTBLK as i32) => {
+                let (pos, n) = write_buffered(request)?;
+                request.flush_and_drop(pos, n)?;
+                return Ok(n);
+            }
+            other => return other,
+        }
+    }
+    write_buffered(request).map(|(_, n)| n)
+}
+
+/// Writes through the page cache; returns where, and how much.
+fn write_buffered(request: &mut Request<'_>) -> Result<(u64, usize)> {
+    let vi = request.inode();
+    let lock = RwLocked::take(vi, Mode::Exclusive, request.nowait())?;
+    if request.generic_checks()? == 0 {
+        return Ok((request.pos(), 0));
+    }
+    prepare(request, vi)?;
+    let (pos, count) = (request.pos(), request.count());
+    let end = pos.saturating_add(count);
+    let result = request.buffered_write();
+    if end > vi.size() && !matches!(result, Ok(n) if n as u64 == count) {
+        // What was allocated beyond the new end of file for bytes that did not come.
+        truncate::trim(vi);
+    }
+    drop(lock);
+    let written = result?;
+    if written == 0 {
+        return Ok((pos, 0));
+    }
+    request.sync(written).map(|n| (pos, n))
+}
+
+/// What has to be done under `i_rwsem` (exclusively) before bytes change.
+fn prepare(request: &mut Request<'_>, vi: &VexInode) -> Result {
+    let (pos, size) = (request.pos(), vi.size());
+    let end = pos.saturating_add(request.count());
+    if pos > size {
+        if request.nowait() {
+            return Err(EAGAIN);
+        }
+        // A direct write may still move the end of file when it completes.
+        vi.wait_for_direct_io();
+        zero_gap(vi, pos)?;
+    } else if end > size && vi.data().needs_trim() {
+        if request.nowait() {
+            return Err(EAGAIN);
+        }
+        truncate::finish(vi)?;
+    }
+    if request.nowait() && stale::needs_note(vi.fs(), &vi.core().try_read().ok_or(EAGAIN)?, pos.min(size), end)? {
+        return Err(EAGAIN);
+    }
+    request.modified()?;
+    before_change(vi, pos.min(size), end)
+}
+
+/// The file grows beyond its end: what lies between must read as zeroes, in the block of the old end of file too.
+///
+/// # Context
+///
+/// `i_rwsem` held exclusively, no direct I/O running.
+fn zero_gap(vi: &VexInode, pos: u64) -> Result {
+    if vi.data().needs_trim() {
+        truncate::finish(vi)?;
+    }
+    let size = vi.size();
+    if pos <= size {
+        return Ok(());
+    }
+    let _invalidate = vi.invalidate_lock();
+    let zeroed = iomap::zero_range(vi, size, pos - size)?;
+    // The size on disk grows when data behind the gap is on disk. The old last block's rest must be zero by then: after a
+    // truncate, or when we do not know, the zeroes are written first. Later growth finds it clean.
+    if zeroed && !vi.data().tail_clean() {
+        vi.write_and_wait(size, pos - 1)?;
+    }
+    vi.data().set_tail_clean(true);
+    Ok(())
+}
+
+/// Writes past the page cache.
+fn write_direct(request: &mut Request<'_>) -> Result<usize> {
+    let vi = request.inode();
+    let (pos, count) = (request.pos(), request.count());
+    if (pos | count) & (vi.sector_size() - 1) != 0 {
+        return Err(EINVAL);
+    }
+    let aligned = (pos | count) & (BLOCK - 1) == 0;
+    // Parts of blocks are zeroed around data in blocks that were never written, so two such writes to one block must
+    // not run side by side. A plain overwrite needs no zeroing: try that first.
+    let mut alone = !aligned && pos.saturating_add(count) >= vi.size();
+    if alone && request.nowait() {
+        return Err(EAGAIN);
+    }
+    loop {
+        let mut lock = RwLocked::take(vi, if alone { Mode::Exclusive } else { Mode::Shared }, request.nowait())?;
+        if lock.mode() == Mode::Shared && (request.may_remove_privs() || request.pos() > vi.size() || vi.data().needs_trim()) {
+            drop(lock);
+            lock = RwLocked::take(vi, Mode::Exclusive, request.nowait())?;
+        }
+        let before = request.count();
+        if request.generic_checks()? == 0 {
+            return Ok(0);
+        }
+        if lock.mode() == Mode::Shared && request.pos() > vi.size() {
+            // O_APPEND moved the position, or a truncate the size.
+            drop(lock);
+            request.reexpand(before);
+            alone = true;
+            continue;
+        }
+        prepare(request, vi)?;
+        let flags = if aligned {
+            lock.downgrade();
+            0
+        } else if alone {
+            vi.wait_for_direct_io();
+            bindings::IOMAP_DIO_FORCE_WAIT
+        } else {
+            bindings::IOMAP_DIO_OVERWRITE_ONLY
+        };
+        match request.direct_write(flags) {
+            Err(e) if e == EAGAIN && !aligned && !alone && !request.nowait() => {
+                drop(lock);
+                alone = true;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// The metadata half of fsync: the data was written and waited for.
+///
+/// # Errors
+///
+/// The journal's.
+pub(crate) fn sync_metadata(vi: &VexInode, datasync: bool) -> Result {
+    vi.check_running()?;
+    if vi.read_only() {
+        return Ok(());
+    }
+    vi.flush_attributes()?;
+    // The data is in the device's cache. The commit record of a transaction that is still to come flushes it too;
+    // otherwise nothing has flushed it yet.
+    let tid = vi.data().commit_tid(datasync);
+    let flush = !vi.commit_will_flush(tid);
+    vi.commit_tid(tid)?;
+    if flush {
+        vi.flush_device()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Changing the size of a file.
+//!
+//! Down: the page cache goes first, then one transaction sets the size on disk and frees as many blocks as it may. If
+//! more are left, the same transaction enters the inode into its group's orphan tree, and further transactions go on; the
+//! last one takes it out again. A crash in between leaves an orphan with links, which mount cuts to its size. Blocks with
+//! data beyond the end of file exist only with such a record: a file that grew over them would show what was cut off.
+//!
+//! Up: what the file grows over must read as zeroes, on disk before the size is.
+
+use kernel::prelude::*;
+
+use crate::libvexfs::credits;
+use crate::libvexfs::extent::Mapping;
+use crate::libvexfs::format::extent::MAX_LBLK;
+use crate::libvexfs::format::inode::STATE_ORPHAN;
+use crate::libvexfs::format::Inode;
+use crate::libvexfs::journal::{Store, Trans};
+use crate::libvexfs::orphan;
+use crate::ops::file::before_change;
+use crate::vfs::inode::VexInode;
+use crate::vfs::store::Handle;
+use crate::vfs::iomap::{self, BLOCK};
+
+/// Makes the file `new` bytes long. Times are the caller's business.
+///
+/// # Errors
+///
+/// ENOSPC cannot happen on the way down. After EIO or ENOMEM on the way down the file has its new size, but not all
+/// blocks may be free: the next growth, unlink or mount finishes.
+///
+/// # Context
+///
+/// `i_rwsem` held exclusively, no transaction open.
+pub(crate) fn setsize(vi: &VexInode, new: u64) -> Result {
+    vi.check_running()?;
+    vi.wait_for_direct_io();
+    let old = vi.size();
+    if vi.data().needs_trim() {
+        finish(vi)?;
+    }
+    if new != old {
+        before_change(vi, new.min(old), if new < old { u64::MAX } else { new })?;
+    }
+
+    // No fault may bring folios back until the blocks are gone.
+    let _invalidate = vi.invalidate_lock();
+    let zeroed = if new > old {
+        iomap::zero_range(vi, old, new - old)?
+    } else if new % BLOCK != 0 {
+        // The rest of the last block: it must be zero if the file grows again. On disk it is zero when that happens, not
+        // now: a crash must not show the old size with zeroes.
+        vi.data().set_tail_clean(false);
+        iomap::zero_range(vi, new, BLOCK - new % BLOCK)?;
+        false
+    } else {
+        false
+    };
+    // Sets the size in core and drops the folios behind it. Folio locks come before handles, so this is done outside of
+    // any transaction; from here on nobody sees the old size.
+    vi.truncate_pagecache(new);
+
+    // The size on disk may only pass over data and zeroes that are on disk: a crash must neither show a block's old
+    // tail nor a file full of holes where bytes were.
+    let disk = vi.disk_size();
+    if new > disk && (zeroed || old != disk) {
+        vi.write_and_wait(disk, new - 1)?;
+    }
+    cut(vi, new)
+}
+
+/// The first transaction of a change of size: the size on disk, and as many of the blocks behind it as it may free.
+fn cut(vi: &VexInode, new: u64) -> Result {
+    let fs = vi.fs();
+    let first = new.div_ceil(BLOCK);
+    let mut t = fs.store.begin(credits::TRUNCATE + credits::ORPHAN)?;
+    let mut core = vi.core().write();
+    let beyond = blocks_beyond(vi, &core, first)?;
+    if core.size == new && !beyond {
+        drop(core);
+        return t.stop();
+    }
+    let old = core.size;
+    core.size = new;
+    let mut entered = core.state & STATE_ORPHAN != 0 && core.nlink != 0;
+    let result = (|| -> Result<bool> {
+        // Extents that fit in the root go in one step. For more, the record comes first: whatever happens behind it,
+        // the rest is found.
+        if beyond && !core.data_in_core() {
+            enter(vi, &mut t, &mut core)?;
+            entered = true;
+        }
+        fs.log_inode(&mut t, &core)?;
+        if !beyond {
+            return Ok(true);
+        }
+        let done = fs.truncate_step(&mut t, &mut core, first)?;
+        if !done {
+            enter(vi, &mut t, &mut core)?;
+        }
+        Ok(done)
+    })();
+    if beyond {
+        vi.data().changed();
+        vi.data().set_trim(true);
+        vi.show_blocks(&core);
+    }
+    vi.data().note(t.tid(), true);
+    if result.is_err() && !t.dirtied() {
+        core.size = old;
+    }
+    drop(core);
+    // After a failure the handle is only dropped: that aborts the journal if something was changed already.
+    let done = result?;
+    t.stop()?;
+    if !beyond || (done && !entered) {
+        vi.data().set_trim(false);
+        return Ok(());
+    }
+    finish(vi)
+}
+
+/// Frees the blocks beyond the end of file that an earlier change of size left, and takes the orphan record out.
+///
+/// # Context
+///
+/// `i_rwsem` held exclusively, no transaction open.
+pub(crate) fn finish(vi: &VexInode) -> Result {
+    let fs = vi.fs();
+    // Whose completion would make blocks beyond the end part of the file.
+    vi.wait_for_direct_io();
+    let first = vi.size().div_ceil(BLOCK);
+    loop {
+        let mut t = fs.store.begin(credits::TRUNCATE + credits::ORPHAN)?;
+        let mut core = vi.core().write();
+        let mut done = !blocks_beyond(vi, &core, first)?;
+        if !done {
+            let step = fs.truncate_step(&mut t, &mut core, first);
+            vi.data().changed();
+            vi.show_blocks(&core);
+            done = step?;
+        }
+        if done {
+            leave(vi, &mut t, &mut core)?;
+        }
+        if t.dirtied() {
+            vi.data().note(t.tid(), true);
+        }
+        drop(core);
+        t.stop()?;
+        if done {
+            vi.data().set_trim(false);
+            return Ok(());
+        }
+    }
+}
+
+/// Frees what a write allocated beyond the end of file and did not use. Errors are left for the next change of size: the
+/// blocks are unwritten, and nobody sees them.
+///
+/// # Context
+///
+/// `i_rwsem` held exclusively, no transaction open.
+pub(crate) fn trim(vi: &VexInode) {
+    vi.data().set_trim(true);
+    if finish(vi).is_err() {
+        // They stay marked.
+        vi.data().set_trim(true);
+    }
+}
+
+/// Enters the inode into the orphan tree, unless it is there (unlinked but open).
+fn enter(vi: &VexInode, t: &mut Handle, core: &mut Inode) -> Result {
+    if core.state & STATE_ORPHAN != 0 {
+        return Ok(());
+    }
+    vi.fs().orphan_add(t, core, orphan::TRUNCATE)
+}
+
+/// Takes the inode out of the orphan tree, unless it is unlinked.
+fn leave(vi: &VexInode, t: &mut Handle, core: &mut Inode) -> Result {
+    if core.nlink == 0 || core.state & STATE_ORPHAN == 0 {
+        return Ok(());
+    }
+    vi.fs().orphan_remove(t, core)
+}
+
+/// Whether anything is mapped from block `first` on.
+fn blocks_beyond(vi: &VexInode, core: &Inode, first: u64) -> Result<bool> {
+    let rest = MAX_LBLK.saturating_sub(first);
+    if rest == 0 {
+        return Ok(false);
+    }
+    Ok(!matches!(vi.fs().map(core, first, rest)?, Mapping::Hole { len } if len >= rest))
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What operations do to the page cache of an inode.
+
+use core::marker::PhantomData;
+
+use kernel::error::to_result;
+use kernel::prelude::*;
+
+use crate::vfs::bindings;
+use crate::vfs::inode::VexInode;
+
+/// Keeps page faults from bringing folios into the page cache of an inode.
+pub(crate) struct InvalidateLocked<'a> {
+    mapping: *mut bindings::address_space,
+    _inode: PhantomData<&'a VexInode>,
+}
+
+impl Drop for InvalidateLocked<'_> {
+    fn drop(&mut self) {
+        // SAFETY: We hold the lock of a mapping whose inode we borrow.
+        unsafe { bindings::vexfs_helper_filemap_invalidate_unlock(self.mapping) };
+    }
+}
+
+impl VexInode {
+    /// The page cache.
+    pub(crate) fn mapping(&self) -> *mut bindings::address_space {
+        // SAFETY: The inode lives, and its mapping is set once.
+        unsafe { (*self.as_ptr()).i_mapping }
+    }
+
+    /// The device that data is on.
+    pub(crate) fn bdev(&self) -> *mut bindings::block_device {
+        // SAFETY: The inode's super block lives, and has its device as long as it does.
+        unsafe { (*(*self.as_ptr()).i_sb).s_bdev }
+    }
+
+    /// The smallest piece that the device can write.
+    pub(crate) fn sector_size(&self) -> u64 {
+        // SAFETY: The device is open as long as the super block lives.
+        u64::from(unsafe { bindings::vexfs_helper_bdev_logical_block_size(self.bdev()) }.max(512))
+    }
+
+    /// The size of a regular file as far as the disk is concerned: up to there its data was written.
+    pub(crate) fn disk_size(&self) -> u64 {
+        self.core().read().size
+    }
+
+    /// Locks page faults out.
+    ///
+    /// # Context
+    ///
+    /// `i_rwsem` is held; no folio lock, no transaction.
+    pub(crate) fn invalidate_lock(&self) -> InvalidateLocked<'_> {
+        let mapping = self.mapping();
+        // SAFETY: The inode lives as long as the result.
+        unsafe { bindings::vexfs_helper_filemap_invalidate_lock(mapping) };
+        InvalidateLocked { mapping, _inode: PhantomData }
+    }
+
+    /// Waits until no direct I/O runs. `i_rwsem` is held exclusively, so none begins.
+    pub(crate) fn wait_for_direct_io(&self) {
+        // SAFETY: The inode lives.
+        unsafe { bindings::inode_dio_wait(self.as_ptr()) };
+    }
+
+    /// Sets the size in core and drops the page cache behind it, waiting for what is being written there.
+    pub(crate) fn truncate_pagecache(&self, size: u64) {
+        // SAFETY: The inode lives; the caller holds the locks that a change of size needs.
+        unsafe { bindings::truncate_setsize(self.as_ptr(), size as i64) };
+    }
+
+    /// Writes the bytes from `first` to `last` back and waits, completion included.
+    pub(crate) fn write_and_wait(&self, first: u64, last: u64) -> Result {
+        // SAFETY: The inode lives; no transaction is open.
+        to_result(unsafe { bindings::filemap_write_and_wait_range(self.mapping(), first as i64, last as i64) })
+    }
+}
