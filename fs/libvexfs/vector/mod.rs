@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Vectors: collections, the records in them, which of those are stale, and the
+//! exact search. This is the truth; an index over it is derived and comes later.
+//!
+//! Where things are:
+//!
+//! - the *system inode* has a record [`key::COLLECTION`] for each collection, which
+//!   names the collection's own internal inode;
+//! - that *collection inode* has the vectors as its data, in slots of one size, so
+//!   that a slot's place is arithmetic; and in its attribute tree the records:
+//!   [`key::SLOT`] is the record itself, [`key::KEY`] and [`key::OWNER`] find it by
+//!   the caller's key and by the file it belongs to, [`key::FREE`] lists free slots,
+//!   [`key::COUNTS`] has the totals;
+//! - the *owner*, an ordinary file, has [`key::EMBEDDED_IN`] for each collection that
+//!   may have records of it, and [`key::STALE`] for what was written since.
+//!
+//! Locks: whoever changes a collection holds that collection's lock (in the kernel
+//! its inode's `i_rwsem`) from finding free slots to publishing the records, besides
+//! what `&mut Inode` means. A scan holds neither while it computes: it reads records
+//! in batches and looks again before it lets a hit in.
+
+pub mod collection;
+pub mod memo;
+pub mod record;
+pub mod search;
+pub mod slots;
+pub mod stale;
+pub mod top;
+
+#[cfg(test)]
+mod tests;
+
+pub use collection::{Collection, Element, Metric};
+pub use record::Record;
+
+/// The largest dimension of a vector.
+pub const MAX_DIM: u32 = 4096;
+/// The largest number of slots of a collection.
+pub const MAX_SLOTS: u32 = u32::MAX - 1;
+
+/// Keys of the records, in the attribute trees of the inodes that the module's head
+/// tells of.
+pub mod key {
+    /// An owner: `start` of a range -> its end and version.
+    pub const STALE: u8 = 4;
+    /// System inode: collection id -> [`super::Collection`]; id 0 -> the next id, le32.
+    pub const COLLECTION: u8 = 16;
+    /// Collection inode: slot -> [`super::Record`].
+    pub const SLOT: u8 = 18;
+    /// Collection inode: the caller's key -> slot, le32.
+    pub const KEY: u8 = 19;
+    /// Collection inode: owner ino and slot -> nothing.
+    pub const OWNER: u8 = 20;
+    /// Collection inode: free slot -> when it was freed.
+    pub const FREE: u8 = 21;
+    /// Collection inode: the totals.
+    pub const COUNTS: u8 = 22;
+    /// An owner: collection id -> nothing. There while the collection may have
+    /// records of this file; never too late, perhaps too long.
+    pub const EMBEDDED_IN: u8 = 24;
+
+    fn of(kind: u8, low: u128) -> u128 {
+        (kind as u128) << 120 | low
+    }
+
+    /// The kind of a key.
+    pub fn kind(key: u128) -> u8 {
+        (key >> 120) as u8
+    }
+
+    /// Key of a collection.
+    pub fn collection(id: u32) -> u128 {
+        of(COLLECTION, id as u128)
+    }
+
+    /// Key of a record.
+    pub fn slot(slot: u32) -> u128 {
+        of(SLOT, slot as u128)
+    }
+
+    /// Key of the caller's key.
+    pub fn by_key(key: u64) -> u128 {
+        of(KEY, key as u128)
+    }
+
+    /// Key of a record's place among those of its owner.
+    pub fn owner(ino: u64, slot: u32) -> u128 {
+        of(OWNER, (ino as u128) << 32 | slot as u128)
+    }
+
+    /// Key of a free slot.
+    pub fn free(slot: u32) -> u128 {
+        of(FREE, slot as u128)
+    }
+
+    /// Key of the totals.
+    pub fn counts() -> u128 {
+        of(COUNTS, 0)
+    }
+
+    /// Key of a stale range.
+    pub fn stale(start: u64) -> u128 {
+        of(STALE, start as u128)
+    }
+
+    /// Key of a collection among those that an owner has records in.
+    pub fn embedded_in(id: u32) -> u128 {
+        of(EMBEDDED_IN, id as u128)
+    }
+}
