@@ -9,6 +9,7 @@ mod abi;
 mod agent;
 mod cli;
 mod collection;
+mod device;
 mod embed;
 mod error;
 mod exit;

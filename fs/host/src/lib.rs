@@ -13,3 +13,4 @@ pub mod file_store;
 pub mod libvexfs;
 pub mod memory;
 pub mod sync;
+pub mod volume;

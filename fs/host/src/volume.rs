@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Volumes on disks: making one, finding its superblock, opening it with or without replay.
+
+use crate::file_store::{sealed, FileStore};
+use crate::libvexfs::errno::euclean;
+use crate::libvexfs::format::geometry::{MAX_GROUP_BLOCKS, MIN_GROUP_BLOCKS};
+use crate::libvexfs::format::{superblock, Superblock};
+use crate::libvexfs::journal::host::jbd2::{Region, Super};
+use crate::libvexfs::journal::host::replay::Overlay;
+use crate::libvexfs::journal::host::{Disk, Log, Replay};
+use crate::libvexfs::journal::{Store, BLOCK_SIZE, SEAL_SIZE};
+use crate::libvexfs::mkfs::{self, Options};
+use crate::libvexfs::{format::le32, Fs};
+use kernel::prelude::*;
+
+/// Blocks that are wiped at the start of a new volume's disk and at its end: wherever another file system, RAID or
+/// partition table keeps what it is recognised by.
+const WIPE_START: u64 = 512;
+const WIPE_END: u64 = 32;
+
+/// Makes a file system on a disk: `sb` is what `mkfs::layout` says of it.
+///
+/// The superblock is written last, so that an interrupted mkfs leaves no file system rather than half of one.
+///
+/// # Errors
+///
+/// What the disk returns.
+pub fn format<D: Disk>(disk: &D, sb: &Superblock, options: &Options) -> Result<Superblock> {
+    let blocks = disk.block_count();
+    disk.zero(0, WIPE_START.min(blocks))?;
+    let end = WIPE_END.min(blocks);
+    disk.zero(blocks - end, end)?;
+    // Old log blocks would be told from new ones by their checksums, but nothing is as clear as zeros.
+    let region = region(sb)?;
+    disk.zero(region.start, region.len)?;
+    disk.write(region.start, &Super::new(region, sb.journal_uuid).encode())?;
+    disk.flush()?;
+    let log = Log::new(Super::new(region, sb.journal_uuid))?;
+    let store = FileStore::new(LastBlockZero { disk, held: std::sync::Mutex::new(None) }, sb.csum_seed, log);
+    let (fs, sb) = mkfs::populate(store, sb, options.now)?;
+    fs.store.close()?;
+    fs.store.disk().release()?;
+    Ok(sb)
+}
+
+/// Holds writes of block 0 back until everything else is on the disk.
+struct LastBlockZero<'a, D> {
+    disk: &'a D,
+    held: std::sync::Mutex<Option<Box<[u8; BLOCK_SIZE]>>>,
+}
+
+impl<D: Disk> LastBlockZero<'_, D> {
+    fn held(&self) -> std::sync::MutexGuard<'_, Option<Box<[u8; BLOCK_SIZE]>>> {
+        self.held.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn release(&self) -> Result<()> {
+        self.disk.flush()?;
+        if let Some(block) = self.held().take() {
+            self.disk.write(0, &block[..])?;
+        }
+        self.disk.flush()
+    }
+}
+
+impl<D: Disk> Disk for LastBlockZero<'_, D> {
+    fn read(&self, bno: u64, buf: &mut [u8]) -> Result<()> {
+        self.disk.read(bno, buf)?;
+        match (&*self.held(), buf.first_chunk_mut::<BLOCK_SIZE>()) {
+            (Some(block), Some(to)) if bno == 0 => *to = **block,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn write(&self, bno: u64, buf: &[u8]) -> Result<()> {
+        match (bno, buf.first_chunk::<BLOCK_SIZE>()) {
+            (0, Some(block)) => {
+                *self.held() = Some(Box::new(*block));
+                match &buf[BLOCK_SIZE..] {
+                    [] => Ok(()),
+                    rest => self.disk.write(1, rest),
+                }
+            }
+            _ => self.disk.write(bno, buf),
+        }
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.disk.flush()
+    }
+
+    fn block_count(&self) -> u64 {
+        self.disk.block_count()
+    }
+}
+
+/// Where the journal of a volume lies.
+///
+/// # Errors
+///
+/// `EUCLEAN` if that is impossible.
+pub fn region(sb: &Superblock) -> Result<Region> {
+    Region::new(sb.journal_start, sb.journal_len, sb.geometry.block_count)
+}
+
+/// Reads the superblock or a copy of it from block `bno`.
+///
+/// # Errors
+///
+/// `EINVAL` if there is none (or of another version), `EUCLEAN` if it is damaged, `EIO`.
+pub fn superblock_at<D: Disk>(disk: &D, bno: u64) -> Result<Superblock> {
+    let mut block = [0; BLOCK_SIZE];
+    disk.read(bno, &mut block)?;
+    let body = &block[SEAL_SIZE..];
+    if !body[superblock::OFF_MAGIC..].starts_with(&superblock::MAGIC) {
+        return Err(EINVAL);
+    }
+    if !sealed(le32(body, superblock::OFF_CSUM_SEED), bno, &block) {
+        return Err(euclean());
+    }
+    Superblock::parse(body)
+}
+
+/// Reads the superblock.
+///
+/// # Errors
+///
+/// As [`superblock_at`].
+pub fn superblock<D: Disk>(disk: &D) -> Result<Superblock> {
+    superblock_at(disk, 0)
+}
+
+/// Looks for a copy of the superblock where group 1 begins, for every size that a group can have.
+pub fn find_copy<D: Disk>(disk: &D) -> Option<(u64, Superblock)> {
+    let mut bno = MIN_GROUP_BLOCKS;
+    while bno <= MAX_GROUP_BLOCKS && bno < disk.block_count() {
+        match superblock_at(disk, bno) {
+            Ok(sb) if sb.geometry.group_blocks == bno => return Some((bno, sb)),
+            _ => bno *= 2,
+        }
+    }
+    None
+}
+
+/// Opens a volume for writing, after a replay if one is due.
+///
+/// # Errors
+///
+/// `EINVAL` (no VexFS), `EUCLEAN` (damage), `EROFS` (features that forbid writing), `EIO`.
+pub fn open<D: Disk>(disk: D) -> Result<Fs<FileStore<D>>> {
+    let sb = superblock(&disk)?;
+    if !sb.writable() {
+        return Err(EROFS);
+    }
+    let journal = Replay::open(&disk, region(&sb)?)?.apply(&disk, false)?;
+    // The replay may have brought a newer superblock.
+    let sb = superblock(&disk)?;
+    Fs::open(FileStore::new(disk, sb.csum_seed, Log::new(journal)?), sb)
+}
+
+/// Opens a volume for reading: the replay happens in memory, the disk is not written to.
+///
+/// # Errors
+///
+/// As [`open`].
+pub fn open_read_only<D: Disk>(disk: D) -> Result<Fs<FileStore<Overlay<D>>>> {
+    let replay = Replay::open(&disk, region(&superblock(&disk)?)?)?;
+    if !replay.damage().is_empty() {
+        return Err(euclean());
+    }
+    let overlay = Overlay::new(disk, replay);
+    let sb = superblock(&overlay)?;
+    Fs::open(FileStore::read_only(overlay, sb.csum_seed), sb)
+}
+
+/// Commits, checkpoints and marks the volume as unmounted.
+///
+/// # Errors
+///
+/// What the store returns.
+pub fn close<D: Disk>(fs: &Fs<FileStore<D>>) -> Result<()> {
+    fs.store.commit()?;
+    fs.store.close()
+}
