@@ -19,6 +19,8 @@
 #   --tty              COMMAND gets this terminal
 #   --env NAME=VALUE   into COMMAND's environment
 #   --no-load          do not load vexfs (VEXFS_KO names it; `modprobe vexfs` does)
+#   --checks           every check of the stock kernel's memory allocators; boots in twice the
+#                      time. Without it, they cover vexfs's own caches, and samples
 #   --append WORDS     more for the kernel's command line
 #   --qemu WORDS       more for QEMU's
 #   --kernel-log FILE  keep the kernel log there
@@ -40,6 +42,7 @@ VEXFS_DIE_STATUS=2
 run_file=$VEXFS_SRC/test_env/vm/run.sh
 disks=()
 share= memory=2G cpus=2 timeout=1800 tty=false load=true append= qemu_more= keep_log= verbose=false
+checks="kfence.sample_interval=50 slab_debug=FZPU,vexfs*"
 guest_env=()
 need() { [ $# -ge 2 ] || die "$1 needs a value"; }
 while [ $# -gt 0 ]; do
@@ -56,6 +59,7 @@ while [ $# -gt 0 ]; do
 	--kernel-log) need "$@" && keep_log=$2 && shift 2 ;;
 	--tty) tty=true && shift ;;
 	--no-load) load=false && shift ;;
+	--checks) checks="kfence.sample_interval=20 slab_debug=FZPU init_on_free=1" && shift ;;
 	--verbose) verbose=true && shift ;;
 	-h | --help) usage "$run_file" | sed '/^shellcheck/d; /^VEXFS_DIE/,$d' && exit 0 ;;
 	--) shift && break ;;
@@ -115,7 +119,7 @@ binds=(--bind "$vm" /run/vm --bind "$VEXFS_CACHE/image" /run/image)
 # shellcheck disable=SC2206
 args=(-machine q35 $(vm_accel_args "$accel") -smp "$cpus" -m "$memory"
 	-nodefaults -no-user-config -nographic -no-reboot -nic none
-	-append "console=ttyS0 quiet loglevel=5 panic=-1 oops=panic panic_on_warn=1 hung_task_panic=1 kfence.sample_interval=50 slab_debug=FZPU init_on_free=1 random.trust_cpu=on $append"
+	-append "console=ttyS0 quiet loglevel=5 panic=-1 oops=panic panic_on_warn=1 hung_task_panic=1 rcupdate.rcu_expedited=1 random.trust_cpu=on $checks $append"
 	-drive "if=none,id=root,file=/run/image/root.img,format=raw,readonly=on,cache=unsafe"
 	-device virtio-blk-pci,drive=root
 	-object rng-random,id=rng,filename=/dev/urandom -device virtio-rng-pci,rng=rng
@@ -161,8 +165,9 @@ fi
 # shellcheck disable=SC2206
 args+=($qemu_more)
 
+# Killed when this script is, SIGKILL included.
 boot() {
-	as_root env VEXFS_CACHE="$VEXFS_CACHE" timeout --foreground -s KILL "$timeout" \
+	setpriv --pdeathsig KILL timeout "$@" -s KILL "$timeout" \
 		"$VEXFS_SRC/test_env/in_tree.sh" --kill "${binds[@]}" -- \
 		/mnt/vexfs-src/test_env/guest/boot.sh "$release" "${args[@]}"
 }
@@ -175,18 +180,14 @@ if $verbose; then
 fi
 if $tty; then
 	stty_was=$(stty -g </dev/tty 2>/dev/null || true)
-	boot 2>"$vm/qemu" || status=$?
+	boot --foreground 2>"$vm/qemu" || status=$?
 	[ -z "$stty_was" ] || stty "$stty_was" </dev/tty
 else
 	# QEMU writes to pipes, whatever our own output is.
 	exec 3> >(exec cat) && pid_out=$!
 	exec 4> >(exec cat >&2) && pid_err=$!
-	# Killed when this script is, SIGKILL included.
-	setpriv --pdeathsig KILL timeout -s KILL "$timeout" \
-		"$VEXFS_SRC/test_env/in_tree.sh" --kill "${binds[@]}" -- \
-		/mnt/vexfs-src/test_env/guest/boot.sh "$release" "${args[@]}" \
-		>"$vm/qemu" 2>&1 </dev/null &
-	wait $! || status=$?
+	boot >"$vm/qemu" 2>&1 </dev/null &
+	{ wait $! || status=$?; } 2>/dev/null
 	exec 3>&- 4>&-
 	wait "$pid_out" "$pid_err" 2>/dev/null || true
 fi
