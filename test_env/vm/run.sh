@@ -165,9 +165,10 @@ fi
 # shellcheck disable=SC2206
 args+=($qemu_more)
 
-# Killed when this script is, SIGKILL included.
+# Killed when this script is, SIGKILL included: so no shell may stand between, and
+# what is put into the background must exec.
 boot() {
-	setpriv --pdeathsig KILL timeout "$@" -s KILL "$timeout" \
+	$boot_exec setpriv --pdeathsig KILL timeout "$@" -s KILL "$timeout" \
 		"$VEXFS_SRC/test_env/in_tree.sh" --kill "${binds[@]}" -- \
 		/mnt/vexfs-src/test_env/guest/boot.sh "$release" "${args[@]}"
 }
@@ -180,12 +181,14 @@ if $verbose; then
 fi
 if $tty; then
 	stty_was=$(stty -g </dev/tty 2>/dev/null || true)
+	boot_exec=
 	boot --foreground 2>"$vm/qemu" || status=$?
 	[ -z "$stty_was" ] || stty "$stty_was" </dev/tty
 else
 	# QEMU writes to pipes, whatever our own output is.
 	exec 3> >(exec cat) && pid_out=$!
 	exec 4> >(exec cat >&2) && pid_err=$!
+	boot_exec=exec
 	boot >"$vm/qemu" 2>&1 </dev/null &
 	{ wait $! || status=$?; } 2>/dev/null
 	exec 3>&- 4>&-
