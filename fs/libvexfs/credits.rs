@@ -13,23 +13,25 @@ pub const INODE: usize = 1;
 pub const SUPERBLOCK: usize = 1;
 /// Allocating or freeing blocks of one region: bitmap, summary, group header.
 pub const REGION: usize = 3;
+/// The block in which a tree's root lives.
+const HOME: usize = 1;
 /// Using a [`Space`](crate::libvexfs::Space), however many blocks: all lie in one region.
 pub const SPACE: usize = REGION;
 /// Nodes that an insertion dirties: those on the path, a sibling each, a new level.
 const INSERT_NODES: usize = 2 * MAX_HEIGHT;
 /// An insertion, with the space it takes.
-pub const INSERT: usize = INSERT_NODES + SPACE;
+pub const INSERT: usize = INSERT_NODES + SPACE + HOME;
 /// A change in place.
 pub const UPDATE: usize = 1;
 /// Nodes that a removal dirties: those on the path and a sibling each; one of the two
 /// is freed at each level.
 const REMOVE_NODES: usize = 2 * MAX_HEIGHT;
 /// A removal, with the nodes it frees in as many regions.
-pub const REMOVE: usize = REMOVE_NODES + MAX_HEIGHT * REGION;
+pub const REMOVE: usize = REMOVE_NODES + MAX_HEIGHT * REGION + HOME;
 /// Leaves that one step of destroying a tree frees.
 pub(crate) const DESTROY_LEAVES: usize = 8;
 /// One step of destroying a tree.
-pub const DESTROY: usize = (DESTROY_LEAVES + MAX_HEIGHT) * REGION + DESTROY_LEAVES + MAX_HEIGHT;
+pub const DESTROY: usize = (DESTROY_LEAVES + MAX_HEIGHT) * REGION + DESTROY_LEAVES + MAX_HEIGHT + HOME;
 /// Orphan record of an inode, set or removed; the tree is the group's own.
 pub const ORPHAN: usize = REMOVE + INSERT;
 /// A new inode: the record of its chunk moves (removal, insertion), or a new chunk.

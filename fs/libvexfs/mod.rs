@@ -10,6 +10,7 @@
 //! then one group, then a buffer.
 
 pub mod alloc;
+pub mod attr;
 pub mod credits;
 pub mod errno;
 pub mod extent;

@@ -3,6 +3,7 @@
 //! Space: finding free blocks, promising them, and giving them back.
 
 use crate::libvexfs::journal::Store;
+use crate::libvexfs::tree::Blocks;
 use crate::libvexfs::Fs;
 use core::sync::atomic::AtomicU64;
 use kernel::prelude::*;
@@ -43,6 +44,35 @@ impl<S: Store> Space<'_, S> {
     pub fn left(&self) -> usize {
         let _ = self.fs;
         todo!()
+    }
+}
+
+impl<S: Store> Blocks<S> for Space<'_, S> {
+    fn left(&self) -> usize {
+        Space::left(self)
+    }
+
+    fn take(&mut self, _t: &mut S::Trans) -> Result<u64> {
+        todo!()
+    }
+
+    fn give(&mut self, t: &mut S::Trans, bno: u64) -> Result {
+        self.fs.free_meta(t, bno)
+    }
+}
+
+/// A removal takes no blocks: the file system itself is where nodes go.
+impl<S: Store> Blocks<S> for &Fs<S> {
+    fn left(&self) -> usize {
+        0
+    }
+
+    fn take(&mut self, _t: &mut S::Trans) -> Result<u64> {
+        Err(ENOSPC)
+    }
+
+    fn give(&mut self, t: &mut S::Trans, bno: u64) -> Result {
+        self.free_meta(t, bno)
     }
 }
 

@@ -1,6 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The B+tree. Every index on disk is one of these.
+//!
+//! The root is embedded in its owner (an inode, a group header); nodes below it are
+//! blocks. Keys are 128 bits, values up to 1,000 bytes. Records lie in leaves only.
+//! The key of an interior node's entry is the lower bound of what belongs below it,
+//! 0 at the left edge. Nodes have no links to their neighbours: a scan walks down
+//! again for each leaf. No node but a root is empty.
+//!
+//! Nothing here allocates memory.
+
+mod change;
+pub mod node;
+mod search;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use change::{destroy_step, insert, remove, update, Blocks};
 
 use crate::libvexfs::alloc::Space;
 use crate::libvexfs::journal::Store;
@@ -58,11 +74,16 @@ impl RootMut<'_> {
     pub fn root(&self) -> Root<'_> {
         Root { bytes: self.bytes, owner: self.owner }
     }
+
+    /// The same tree, for one of several changes.
+    pub fn again(&mut self) -> RootMut<'_> {
+        RootMut { bytes: self.bytes, blocks: self.blocks, owner: self.owner }
+    }
 }
 
 /// Makes `root` an empty tree.
-pub fn init_root(_root: &mut [u8]) {
-    todo!()
+pub fn init_root(root: &mut [u8]) {
+    node::init_page(root, 0);
 }
 
 /// Levels of blocks below the root.
@@ -74,42 +95,42 @@ impl<S: Store> Fs<S> {
     /// Finds a record and shows its value to `f`.
     pub fn tree_lookup<R>(
         &self,
-        _root: Root<'_>,
-        _key: u128,
-        _f: impl FnOnce(&[u8]) -> R,
+        root: Root<'_>,
+        key: u128,
+        f: impl FnOnce(&[u8]) -> R,
     ) -> Result<Option<R>> {
-        todo!()
+        search::lookup(&self.store, root, key, f)
     }
 
     /// Shows the first record whose key is at least `key` to `f`.
     pub fn tree_next<R>(
         &self,
-        _root: Root<'_>,
-        _key: u128,
-        _f: impl FnOnce(u128, &[u8]) -> R,
+        root: Root<'_>,
+        key: u128,
+        f: impl FnOnce(u128, &[u8]) -> R,
     ) -> Result<Option<R>> {
-        todo!()
+        search::next(&self.store, root, key, f)
     }
 
     /// Shows the last record whose key is at most `key` to `f`.
     pub fn tree_prev<R>(
         &self,
-        _root: Root<'_>,
-        _key: u128,
-        _f: impl FnOnce(u128, &[u8]) -> R,
+        root: Root<'_>,
+        key: u128,
+        f: impl FnOnce(u128, &[u8]) -> R,
     ) -> Result<Option<R>> {
-        todo!()
+        search::prev(&self.store, root, key, f)
     }
 
     /// Shows all records from `from` on, in order, to `f` until it says false. Do not
     /// change the same tree from within `f`.
     pub fn tree_scan(
         &self,
-        _root: Root<'_>,
-        _from: u128,
-        _f: &mut dyn FnMut(u128, &[u8]) -> Result<bool>,
+        root: Root<'_>,
+        from: u128,
+        f: &mut dyn FnMut(u128, &[u8]) -> Result<bool>,
     ) -> Result {
-        todo!()
+        search::scan(&self.store, root, from, f)
     }
 
     /// Inserts a record. Credits: [`credits::INSERT`](crate::libvexfs::credits::INSERT);
@@ -121,13 +142,13 @@ impl<S: Store> Fs<S> {
     /// is too small), each with nothing dirtied.
     pub fn tree_insert(
         &self,
-        _t: &mut S::Trans,
-        _space: &mut Space<'_, S>,
-        _root: RootMut<'_>,
-        _key: u128,
-        _value: &[u8],
+        t: &mut S::Trans,
+        space: &mut Space<'_, S>,
+        root: RootMut<'_>,
+        key: u128,
+        value: &[u8],
     ) -> Result {
-        todo!()
+        insert(t, space, root, key, value, false)
     }
 
     /// Replaces the value of a record by one of any length. Credits and space as for
@@ -138,13 +159,13 @@ impl<S: Store> Fs<S> {
     /// `ENOENT`, and as for [`Fs::tree_insert`].
     pub fn tree_replace(
         &self,
-        _t: &mut S::Trans,
-        _space: &mut Space<'_, S>,
-        _root: RootMut<'_>,
-        _key: u128,
-        _value: &[u8],
+        t: &mut S::Trans,
+        space: &mut Space<'_, S>,
+        root: RootMut<'_>,
+        key: u128,
+        value: &[u8],
     ) -> Result {
-        todo!()
+        insert(t, space, root, key, value, true)
     }
 
     /// Changes the value of a record in place. One credit.
@@ -154,12 +175,12 @@ impl<S: Store> Fs<S> {
     /// `ENOENT`, with nothing dirtied.
     pub fn tree_update<R>(
         &self,
-        _t: &mut S::Trans,
-        _root: RootMut<'_>,
-        _key: u128,
-        _f: impl FnOnce(&mut [u8]) -> R,
+        t: &mut S::Trans,
+        root: RootMut<'_>,
+        key: u128,
+        f: impl FnOnce(&mut [u8]) -> R,
     ) -> Result<R> {
-        todo!()
+        update::<S, R>(t, root, key, key, |value| Ok(f(value)))
     }
 
     /// Gives a record a new key between those of its neighbours, not below its old one,
@@ -170,13 +191,19 @@ impl<S: Store> Fs<S> {
     /// `ENOENT`, `EINVAL`, with nothing dirtied.
     pub fn tree_rekey(
         &self,
-        _t: &mut S::Trans,
-        _root: RootMut<'_>,
-        _old: u128,
-        _new: u128,
-        _value: &[u8],
+        t: &mut S::Trans,
+        root: RootMut<'_>,
+        old: u128,
+        new: u128,
+        value: &[u8],
     ) -> Result {
-        todo!()
+        update::<S, ()>(t, root, old, new, |to| {
+            if to.len() != value.len() {
+                return Err(EINVAL);
+            }
+            to.copy_from_slice(value);
+            Ok(())
+        })
     }
 
     /// Removes a record. Credits: [`credits::REMOVE`](crate::libvexfs::credits::REMOVE).
@@ -184,13 +211,13 @@ impl<S: Store> Fs<S> {
     /// # Errors
     ///
     /// `ENOENT`, with nothing dirtied.
-    pub fn tree_remove(&self, _t: &mut S::Trans, _root: RootMut<'_>, _key: u128) -> Result {
-        todo!()
+    pub fn tree_remove(&self, t: &mut S::Trans, root: RootMut<'_>, key: u128) -> Result {
+        remove(t, &mut &*self, root, key)
     }
 
     /// Frees a part of a whole tree, records and all; true when it is empty. Credits:
     /// [`credits::DESTROY`](crate::libvexfs::credits::DESTROY).
-    pub fn tree_destroy_step(&self, _t: &mut S::Trans, _root: RootMut<'_>) -> Result<bool> {
-        todo!()
+    pub fn tree_destroy_step(&self, t: &mut S::Trans, root: RootMut<'_>) -> Result<bool> {
+        destroy_step(t, &mut &*self, root)
     }
 }

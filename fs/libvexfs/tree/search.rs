@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Finding records: nothing here changes anything.
+
+use super::node::{self, Bad, Node};
+use super::{Owner, Root, MAX_HEIGHT};
+use crate::libvexfs::damaged;
+use crate::libvexfs::journal::{Block, Store};
+use kernel::prelude::*;
+
+/// Turns what is wrong inside of a page into an error, and a line in the log.
+pub(super) fn bad(owner: &Owner, bno: u64) -> impl Fn(Bad) -> Error + '_ {
+    move |_| damaged(owner.id, bno, "a tree node contradicts itself")
+}
+
+/// Checks that a block is the node of this tree that it should be.
+pub(super) fn open_block<'a>(
+    owner: &Owner,
+    bno: u64,
+    body: &'a [u8],
+    level: u8,
+) -> Result<Node<'a>> {
+    if let Some(why) = node::block_is_bad(body, bno, owner) {
+        return Err(damaged(owner.id, bno, why));
+    }
+    let node = Node::open(node::page(body)).map_err(bad(owner, bno))?;
+    // An empty node would make searches that must find something run forever.
+    if node.level() != level || node.count() == 0 {
+        return Err(damaged(owner.id, bno, "a tree node of the wrong level, or an empty one"));
+    }
+    Ok(node)
+}
+
+/// Checks an embedded root.
+pub(super) fn open_root<'a>(owner: &Owner, bytes: &'a [u8]) -> Result<Node<'a>> {
+    let node = Node::open(bytes).map_err(bad(owner, owner.home))?;
+    let level = usize::from(node.level());
+    if level > MAX_HEIGHT || (level > 0 && node.count() == 0) {
+        return Err(damaged(owner.id, owner.home, "a tree root of impossible height"));
+    }
+    Ok(node)
+}
+
+/// What is known about the leaf that a search ended in.
+pub(super) struct Bounds {
+    /// The first key that belongs to a leaf further right.
+    pub upper: Option<u128>,
+    /// The first key that belongs to this leaf.
+    pub lower: u128,
+}
+
+/// Finds the leaf to which `key` belongs and shows it to `f`.
+pub(super) fn with_leaf<S: Store, R>(
+    store: &S,
+    root: Root<'_>,
+    key: u128,
+    f: impl FnOnce(Node<'_>, Bounds) -> Result<R>,
+) -> Result<R> {
+    let owner = &root.owner;
+    let top = open_root(owner, root.bytes)?;
+    let mut bounds = Bounds { upper: None, lower: 0 };
+    let mut level = top.level();
+    if level == 0 {
+        return f(top, bounds);
+    }
+    let mut bno = choose(owner, owner.home, &top, key, &mut bounds)?.0;
+    loop {
+        level -= 1;
+        let block = store.read(bno)?;
+        let data = block.data();
+        let node = open_block(owner, bno, &data, level)?;
+        if level == 0 {
+            return f(node, bounds);
+        }
+        bno = choose(owner, bno, &node, key, &mut bounds)?.0;
+    }
+}
+
+/// The child of an interior node below which `key` belongs, and its index.
+pub(super) fn choose(
+    owner: &Owner,
+    bno: u64,
+    node: &Node<'_>,
+    key: u128,
+    bounds: &mut Bounds,
+) -> Result<(u64, usize)> {
+    let i = node.child_index(key);
+    if i + 1 < node.count() {
+        bounds.upper = Some(node.key(i + 1));
+    }
+    if i > 0 {
+        bounds.lower = node.key(i);
+    }
+    Ok((node.child(i).map_err(bad(owner, bno))?, i))
+}
+
+/// Shows the record of `key`, if there is one, to `f`.
+pub(super) fn lookup<S: Store, R>(
+    store: &S,
+    root: Root<'_>,
+    key: u128,
+    f: impl FnOnce(&[u8]) -> R,
+) -> Result<Option<R>> {
+    with_leaf(store, root, key, |leaf, _| {
+        let i = leaf.lower_bound(key);
+        if i >= leaf.count() || leaf.key(i) != key {
+            return Ok(None);
+        }
+        Ok(Some(f(leaf.value(i).map_err(bad(&root.owner, 0))?)))
+    })
+}
+
+/// Shows the first record from `key` on to `f`.
+pub(super) fn next<S: Store, R>(
+    store: &S,
+    root: Root<'_>,
+    key: u128,
+    f: impl FnOnce(u128, &[u8]) -> R,
+) -> Result<Option<R>> {
+    let mut f = Some(f);
+    let mut key = key;
+    // A leaf may end before `key`; then the record is the first of the next leaf.
+    for _ in 0..2 {
+        let (found, upper) = with_leaf(store, root, key, |leaf, bounds| {
+            let i = leaf.lower_bound(key);
+            if i >= leaf.count() {
+                return Ok((None, bounds.upper));
+            }
+            let value = leaf.value(i).map_err(bad(&root.owner, 0))?;
+            Ok((f.take().map(|f| f(leaf.key(i), value)), None))
+        })?;
+        match (found, upper) {
+            (Some(r), _) => return Ok(Some(r)),
+            (None, None) => return Ok(None),
+            (None, Some(upper)) => key = upper,
+        }
+    }
+    Err(damaged(root.owner.id, root.owner.home, "a leaf does not hold what its parent says"))
+}
+
+/// Shows the last record up to `key` to `f`.
+pub(super) fn prev<S: Store, R>(
+    store: &S,
+    root: Root<'_>,
+    key: u128,
+    f: impl FnOnce(u128, &[u8]) -> R,
+) -> Result<Option<R>> {
+    let mut f = Some(f);
+    let mut key = key;
+    for _ in 0..2 {
+        let (found, lower) = with_leaf(store, root, key, |leaf, bounds| {
+            let i = leaf.lower_bound(key);
+            let i = if i < leaf.count() && leaf.key(i) == key { i + 1 } else { i };
+            if i == 0 {
+                return Ok((None, bounds.lower));
+            }
+            let value = leaf.value(i - 1).map_err(bad(&root.owner, 0))?;
+            Ok((f.take().map(|f| f(leaf.key(i - 1), value)), 0))
+        })?;
+        match (found, lower) {
+            (Some(r), _) => return Ok(Some(r)),
+            (None, 0) => return Ok(None),
+            (None, lower) => key = lower - 1,
+        }
+    }
+    Err(damaged(root.owner.id, root.owner.home, "a leaf does not hold what its parent says"))
+}
+
+/// Shows all records from `from` on to `f`, leaf by leaf, until it says false.
+pub(super) fn scan<S: Store>(
+    store: &S,
+    root: Root<'_>,
+    from: u128,
+    f: &mut dyn FnMut(u128, &[u8]) -> Result<bool>,
+) -> Result {
+    let mut from = from;
+    loop {
+        let upper = with_leaf(store, root, from, |leaf, bounds| {
+            for i in leaf.lower_bound(from)..leaf.count() {
+                if !f(leaf.key(i), leaf.value(i).map_err(bad(&root.owner, 0))?)? {
+                    return Ok(None);
+                }
+            }
+            Ok(bounds.upper)
+        })?;
+        match upper {
+            None => return Ok(()),
+            // Bounds only grow, or a damaged tree would be walked in circles.
+            Some(upper) if upper <= from => {
+                return Err(damaged(root.owner.id, root.owner.home, "tree keys out of order"))
+            }
+            Some(upper) => from = upper,
+        }
+    }
+}
