@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What bindgen cannot reach: static inlines and function-like macros as plain
- * functions (bodies in helpers.c), and constants that are expressions.
+ * functions (bodies in helpers.c
+ * and helpers_mm.c), and constants that are expressions.
  *
  * Every function is vexfs_helper_NAME, NAME being the kernel's own; every
  * constant VEXFS_NAME. Fields inside anonymous unions are numbered by bindgen,
@@ -60,64 +61,70 @@
 
 /* --- Constants ----------------------------------------------------------- */
 
-static const gfp_t VEXFS_GFP_NOFS = GFP_NOFS;
-static const gfp_t VEXFS_GFP_NOIO = GFP_NOIO;
-static const gfp_t VEXFS_GFP_USER = GFP_USER;
-static const gfp_t VEXFS_GFP_HIGHUSER = GFP_HIGHUSER;
-static const gfp_t VEXFS_GFP_HIGHUSER_MOVABLE = GFP_HIGHUSER_MOVABLE;
-static const gfp_t VEXFS___GFP_FS = __GFP_FS;
-static const gfp_t VEXFS___GFP_MOVABLE = __GFP_MOVABLE;
-static const gfp_t VEXFS___GFP_NOFAIL = __GFP_NOFAIL;
-static const gfp_t VEXFS___GFP_NORETRY = __GFP_NORETRY;
-static const gfp_t VEXFS___GFP_RETRY_MAYFAIL = __GFP_RETRY_MAYFAIL;
-static const gfp_t VEXFS___GFP_ACCOUNT = __GFP_ACCOUNT;
+static const gfp_t VEXFS_GFP_NOFS __maybe_unused = GFP_NOFS;
+static const gfp_t VEXFS_GFP_NOIO __maybe_unused = GFP_NOIO;
+static const gfp_t VEXFS_GFP_USER __maybe_unused = GFP_USER;
+static const gfp_t VEXFS_GFP_HIGHUSER __maybe_unused = GFP_HIGHUSER;
+static const gfp_t VEXFS_GFP_HIGHUSER_MOVABLE __maybe_unused =
+	GFP_HIGHUSER_MOVABLE;
+static const gfp_t VEXFS___GFP_FS __maybe_unused = __GFP_FS;
+static const gfp_t VEXFS___GFP_MOVABLE __maybe_unused = __GFP_MOVABLE;
+static const gfp_t VEXFS___GFP_NOFAIL __maybe_unused = __GFP_NOFAIL;
+static const gfp_t VEXFS___GFP_NORETRY __maybe_unused = __GFP_NORETRY;
+static const gfp_t VEXFS___GFP_RETRY_MAYFAIL __maybe_unused =
+	__GFP_RETRY_MAYFAIL;
+static const gfp_t VEXFS___GFP_ACCOUNT __maybe_unused = __GFP_ACCOUNT;
 
-static const u32 VEXFS_FMODE_READ = (__force u32)FMODE_READ;
-static const u32 VEXFS_FMODE_WRITE = (__force u32)FMODE_WRITE;
-static const u32 VEXFS_FMODE_EXEC = (__force u32)FMODE_EXEC;
-static const u32 VEXFS_FMODE_NOWAIT = (__force u32)FMODE_NOWAIT;
-static const u32 VEXFS_FMODE_CAN_ODIRECT = (__force u32)FMODE_CAN_ODIRECT;
+static const u32 VEXFS_FMODE_READ __maybe_unused = (__force u32)FMODE_READ;
+static const u32 VEXFS_FMODE_WRITE __maybe_unused = (__force u32)FMODE_WRITE;
+static const u32 VEXFS_FMODE_EXEC __maybe_unused = (__force u32)FMODE_EXEC;
+static const u32 VEXFS_FMODE_NOWAIT __maybe_unused = (__force u32)FMODE_NOWAIT;
+static const u32 VEXFS_FMODE_CAN_ODIRECT __maybe_unused =
+	(__force u32)FMODE_CAN_ODIRECT;
 
-static const int VEXFS_IOCB_APPEND = IOCB_APPEND;
-static const int VEXFS_IOCB_DIRECT = IOCB_DIRECT;
-static const int VEXFS_IOCB_DSYNC = IOCB_DSYNC;
-static const int VEXFS_IOCB_SYNC = IOCB_SYNC;
-static const int VEXFS_IOCB_NOWAIT = IOCB_NOWAIT;
-static const int VEXFS_IOCB_WRITE = IOCB_WRITE;
+static const int VEXFS_IOCB_APPEND __maybe_unused = IOCB_APPEND;
+static const int VEXFS_IOCB_DIRECT __maybe_unused = IOCB_DIRECT;
+static const int VEXFS_IOCB_DSYNC __maybe_unused = IOCB_DSYNC;
+static const int VEXFS_IOCB_SYNC __maybe_unused = IOCB_SYNC;
+static const int VEXFS_IOCB_NOWAIT __maybe_unused = IOCB_NOWAIT;
+static const int VEXFS_IOCB_WRITE __maybe_unused = IOCB_WRITE;
 
-static const u32 VEXFS_FOP_BUFFER_RASYNC = (__force u32)FOP_BUFFER_RASYNC;
-static const u32 VEXFS_FOP_BUFFER_WASYNC = (__force u32)FOP_BUFFER_WASYNC;
-static const u32 VEXFS_FOP_MMAP_SYNC = (__force u32)FOP_MMAP_SYNC;
-static const u32 VEXFS_FOP_DIO_PARALLEL_WRITE =
+static const u32 VEXFS_FOP_BUFFER_RASYNC __maybe_unused =
+	(__force u32)FOP_BUFFER_RASYNC;
+static const u32 VEXFS_FOP_BUFFER_WASYNC __maybe_unused =
+	(__force u32)FOP_BUFFER_WASYNC;
+static const u32 VEXFS_FOP_MMAP_SYNC __maybe_unused =
+	(__force u32)FOP_MMAP_SYNC;
+static const u32 VEXFS_FOP_DIO_PARALLEL_WRITE __maybe_unused =
 	(__force u32)FOP_DIO_PARALLEL_WRITE;
 
-static const loff_t VEXFS_MAX_LFS_FILESIZE = MAX_LFS_FILESIZE;
+static const loff_t VEXFS_MAX_LFS_FILESIZE __maybe_unused = MAX_LFS_FILESIZE;
 
 /* REQ_OP_ and REQ_ words are bitwise types: give the numbers. */
-static const u32 VEXFS_REQ_OP_READ = (__force u32)REQ_OP_READ;
-static const u32 VEXFS_REQ_OP_WRITE = (__force u32)REQ_OP_WRITE;
-static const u32 VEXFS_REQ_META = (__force u32)REQ_META;
-static const u32 VEXFS_REQ_PRIO = (__force u32)REQ_PRIO;
-static const u32 VEXFS_REQ_SYNC = (__force u32)REQ_SYNC;
-static const u32 VEXFS_REQ_RAHEAD = (__force u32)REQ_RAHEAD;
-static const u32 VEXFS_REQ_FUA = (__force u32)REQ_FUA;
-static const u32 VEXFS_REQ_PREFLUSH = (__force u32)REQ_PREFLUSH;
+static const u32 VEXFS_REQ_OP_READ __maybe_unused = (__force u32)REQ_OP_READ;
+static const u32 VEXFS_REQ_OP_WRITE __maybe_unused = (__force u32)REQ_OP_WRITE;
+static const u32 VEXFS_REQ_META __maybe_unused = (__force u32)REQ_META;
+static const u32 VEXFS_REQ_PRIO __maybe_unused = (__force u32)REQ_PRIO;
+static const u32 VEXFS_REQ_SYNC __maybe_unused = (__force u32)REQ_SYNC;
+static const u32 VEXFS_REQ_RAHEAD __maybe_unused = (__force u32)REQ_RAHEAD;
+static const u32 VEXFS_REQ_FUA __maybe_unused = (__force u32)REQ_FUA;
+static const u32 VEXFS_REQ_PREFLUSH __maybe_unused = (__force u32)REQ_PREFLUSH;
 
-static const u32 VEXFS_WQ_UNBOUND = WQ_UNBOUND;
-static const u32 VEXFS_WQ_PERCPU = WQ_PERCPU;
-static const u32 VEXFS_WQ_MEM_RECLAIM = WQ_MEM_RECLAIM;
-static const u32 VEXFS_WQ_FREEZABLE = WQ_FREEZABLE;
-static const u32 VEXFS_WQ_HIGHPRI = WQ_HIGHPRI;
+static const u32 VEXFS_WQ_UNBOUND __maybe_unused = WQ_UNBOUND;
+static const u32 VEXFS_WQ_PERCPU __maybe_unused = WQ_PERCPU;
+static const u32 VEXFS_WQ_MEM_RECLAIM __maybe_unused = WQ_MEM_RECLAIM;
+static const u32 VEXFS_WQ_FREEZABLE __maybe_unused = WQ_FREEZABLE;
+static const u32 VEXFS_WQ_HIGHPRI __maybe_unused = WQ_HIGHPRI;
 
-static const u32 VEXFS_SLAB_RECLAIM_ACCOUNT =
+static const u32 VEXFS_SLAB_RECLAIM_ACCOUNT __maybe_unused =
 	(__force u32)SLAB_RECLAIM_ACCOUNT;
-static const u32 VEXFS_SLAB_ACCOUNT = (__force u32)SLAB_ACCOUNT;
+static const u32 VEXFS_SLAB_ACCOUNT __maybe_unused = (__force u32)SLAB_ACCOUNT;
 
-static const u32 VEXFS_EPOLLIN = (__force u32)EPOLLIN;
-static const u32 VEXFS_EPOLLRDNORM = (__force u32)EPOLLRDNORM;
-static const u32 VEXFS_EPOLLOUT = (__force u32)EPOLLOUT;
-static const u32 VEXFS_EPOLLERR = (__force u32)EPOLLERR;
-static const u32 VEXFS_EPOLLHUP = (__force u32)EPOLLHUP;
+static const u32 VEXFS_EPOLLIN __maybe_unused = (__force u32)EPOLLIN;
+static const u32 VEXFS_EPOLLRDNORM __maybe_unused = (__force u32)EPOLLRDNORM;
+static const u32 VEXFS_EPOLLOUT __maybe_unused = (__force u32)EPOLLOUT;
+static const u32 VEXFS_EPOLLERR __maybe_unused = (__force u32)EPOLLERR;
+static const u32 VEXFS_EPOLLHUP __maybe_unused = (__force u32)EPOLLHUP;
 
 /* --- Buffer heads -------------------------------------------------------- */
 

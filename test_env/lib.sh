@@ -82,3 +82,18 @@ vm_accel_args() {
 	*) die "VEXFS_VM_ACCEL must be kvm or tcg, not '$1'" ;;
 	esac
 }
+
+# Copy what vexfs.ko is built from to DIR (below the source tree), keeping what was
+# built there and did not change.
+copy_module_sources() {
+	local f
+	mkdir -p "$1"
+	(cd "$VEXFS_SRC" && find Kbuild fs -name generated -prune -o \
+		\( -name '*.rs' -o -name '*.[ch]' -o -name Kbuild \) -print) |
+		while read -r f; do
+			if ! cmp -s "$VEXFS_SRC/$f" "$1/$f"; then
+				mkdir -p "$1/$(dirname -- "$f")"
+				cp -p "$VEXFS_SRC/$f" "$1/$f"
+			fi
+		done
+}

@@ -1,0 +1,449 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Bodies of helpers.h, second half: page cache, file data, locks, memory.
+ */
+#include "helpers.h"
+
+#include <asm/cpufeature.h>
+#include <asm/fpu/api.h>
+
+/* --- Page cache ---------------------------------------------------------- */
+
+loff_t vexfs_helper_folio_pos(const struct folio *folio)
+{
+	return folio_pos(folio);
+}
+
+size_t vexfs_helper_folio_size(const struct folio *folio)
+{
+	return folio_size(folio);
+}
+
+void *vexfs_helper_folio_address(const struct folio *folio)
+{
+	return folio_address(folio);
+}
+
+void *vexfs_helper_kmap_local_folio(struct folio *folio, size_t offset)
+{
+	return kmap_local_folio(folio, offset);
+}
+
+void vexfs_helper_kunmap_local(const void *addr)
+{
+	kunmap_local(addr);
+}
+
+void vexfs_helper_folio_get(struct folio *folio)
+{
+	folio_get(folio);
+}
+
+void vexfs_helper_folio_put(struct folio *folio)
+{
+	folio_put(folio);
+}
+
+void vexfs_helper_folio_lock(struct folio *folio)
+{
+	folio_lock(folio);
+}
+
+void vexfs_helper_folio_unlock(struct folio *folio)
+{
+	folio_unlock(folio);
+}
+
+bool vexfs_helper_folio_test_uptodate(const struct folio *folio)
+{
+	return folio_test_uptodate(folio);
+}
+
+bool vexfs_helper_folio_test_dirty(const struct folio *folio)
+{
+	return folio_test_dirty(folio);
+}
+
+struct folio *vexfs_helper_filemap_get_folio(struct address_space *mapping,
+					     pgoff_t index)
+{
+	struct folio *folio = filemap_get_folio(mapping, index);
+
+	return IS_ERR(folio) ? NULL : folio;
+}
+
+struct folio *vexfs_helper_read_mapping_folio(struct address_space *mapping,
+					      pgoff_t index, struct file *file)
+{
+	return read_mapping_folio(mapping, index, file);
+}
+
+void vexfs_helper_mapping_set_large_folios(struct address_space *mapping)
+{
+	mapping_set_large_folios(mapping);
+}
+
+void vexfs_helper_mapping_set_gfp_mask(struct address_space *mapping, gfp_t gfp)
+{
+	mapping_set_gfp_mask(mapping, gfp);
+}
+
+gfp_t vexfs_helper_mapping_gfp_constraint(struct address_space *mapping,
+					  gfp_t gfp)
+{
+	return mapping_gfp_constraint(mapping, gfp);
+}
+
+void vexfs_helper_mapping_set_error(struct address_space *mapping, int error)
+{
+	mapping_set_error(mapping, error);
+}
+
+void vexfs_helper_filemap_invalidate_lock(struct address_space *mapping)
+{
+	filemap_invalidate_lock(mapping);
+}
+
+void vexfs_helper_filemap_invalidate_unlock(struct address_space *mapping)
+{
+	filemap_invalidate_unlock(mapping);
+}
+
+void vexfs_helper_filemap_invalidate_lock_shared(struct address_space *mapping)
+{
+	filemap_invalidate_lock_shared(mapping);
+}
+
+void vexfs_helper_filemap_invalidate_unlock_shared(
+	struct address_space *mapping)
+{
+	filemap_invalidate_unlock_shared(mapping);
+}
+
+int vexfs_helper_filemap_write_and_wait(struct address_space *mapping)
+{
+	return filemap_write_and_wait(mapping);
+}
+
+size_t vexfs_helper_iov_iter_count(const struct iov_iter *iter)
+{
+	return iov_iter_count(iter);
+}
+
+void vexfs_helper_iov_iter_truncate(struct iov_iter *iter, u64 count)
+{
+	iov_iter_truncate(iter, count);
+}
+
+struct inode *vexfs_helper_vmf_inode(const struct vm_fault *vmf)
+{
+	return file_inode(vmf->vma->vm_file);
+}
+
+struct file *vexfs_helper_vmf_file(const struct vm_fault *vmf)
+{
+	return vmf->vma->vm_file;
+}
+
+bool vexfs_helper_vma_is_shared_maywrite(const struct vm_area_struct *vma)
+{
+	return vma_is_shared_maywrite(vma);
+}
+
+/* --- Locks, waiting, work ------------------------------------------------ */
+
+void vexfs_helper_init_rwsem(struct rw_semaphore *sem, const char *name,
+			     struct lock_class_key *key)
+{
+	__init_rwsem(sem, name, key);
+}
+
+void vexfs_helper_mutex_init(struct mutex *lock, const char *name,
+			     struct lock_class_key *key)
+{
+	__mutex_init(lock, name, key);
+}
+
+void vexfs_helper_spin_lock_init(spinlock_t *lock, const char *name,
+				 struct lock_class_key *key)
+{
+#ifdef CONFIG_DEBUG_SPINLOCK
+	__raw_spin_lock_init(spinlock_check(lock), name, key, LD_WAIT_CONFIG);
+#else
+	spin_lock_init(lock);
+#endif
+}
+
+void vexfs_helper_spin_lock(spinlock_t *lock)
+{
+	spin_lock(lock);
+}
+
+void vexfs_helper_spin_unlock(spinlock_t *lock)
+{
+	spin_unlock(lock);
+}
+
+void vexfs_helper_init_waitqueue_head(struct wait_queue_head *wq,
+				      const char *name,
+				      struct lock_class_key *key)
+{
+	__init_waitqueue_head(wq, name, key);
+}
+
+void vexfs_helper_wake_up_all(struct wait_queue_head *wq)
+{
+	wake_up_all(wq);
+}
+
+int vexfs_helper_wait_event_killable(struct wait_queue_head *wq,
+				     bool (*cond)(void *), void *data)
+{
+	return wait_event_killable(*wq, cond(data));
+}
+
+int vexfs_helper_wait_event_interruptible(struct wait_queue_head *wq,
+					  bool (*cond)(void *), void *data)
+{
+	return wait_event_interruptible(*wq, cond(data));
+}
+
+void vexfs_helper_wait_event(struct wait_queue_head *wq, bool (*cond)(void *),
+			     void *data)
+{
+	wait_event(*wq, cond(data));
+}
+
+void vexfs_helper_poll_wait(struct file *file, struct wait_queue_head *wq,
+			    struct poll_table_struct *table)
+{
+	poll_wait(file, wq, table);
+}
+
+void vexfs_helper_init_work(struct work_struct *work, work_func_t func)
+{
+	INIT_WORK(work, func);
+}
+
+void vexfs_helper_init_delayed_work(struct delayed_work *work, work_func_t func)
+{
+	INIT_DELAYED_WORK(work, func);
+}
+
+bool vexfs_helper_queue_work(struct workqueue_struct *wq,
+			     struct work_struct *work)
+{
+	return queue_work(wq, work);
+}
+
+bool vexfs_helper_queue_delayed_work(struct workqueue_struct *wq,
+				     struct delayed_work *work,
+				     unsigned long delay)
+{
+	return queue_delayed_work(wq, work, delay);
+}
+
+struct workqueue_struct *vexfs_helper_alloc_workqueue(const char *name,
+						      u32 flags, int max_active)
+{
+	return alloc_workqueue("%s", flags, max_active, name);
+}
+
+bool vexfs_helper_signal_pending(void)
+{
+	return signal_pending(current);
+}
+
+bool vexfs_helper_fatal_signal_pending(void)
+{
+	return fatal_signal_pending(current);
+}
+
+void vexfs_helper_cond_resched(void)
+{
+	cond_resched();
+}
+
+bool vexfs_helper_need_resched(void)
+{
+	return need_resched();
+}
+
+unsigned int vexfs_helper_memalloc_nofs_save(void)
+{
+	return memalloc_nofs_save();
+}
+
+void vexfs_helper_memalloc_nofs_restore(unsigned int flags)
+{
+	memalloc_nofs_restore(flags);
+}
+
+/* --- Memory and user space ----------------------------------------------- */
+
+struct kmem_cache *vexfs_helper_kmem_cache_create(const char *name,
+						  unsigned int size,
+						  unsigned int align, u32 flags,
+						  void (*ctor)(void *))
+{
+	return kmem_cache_create(name, size, align, (__force slab_flags_t)flags,
+				 ctor);
+}
+
+void *vexfs_helper_kmem_cache_alloc(struct kmem_cache *cache, gfp_t gfp)
+{
+	return kmem_cache_alloc(cache, gfp);
+}
+
+void *vexfs_helper_kmem_cache_zalloc(struct kmem_cache *cache, gfp_t gfp)
+{
+	return kmem_cache_zalloc(cache, gfp);
+}
+
+unsigned long vexfs_helper_copy_from_user(void *to, const void __user *from,
+					  unsigned long n)
+{
+	return copy_from_user(to, from, n);
+}
+
+unsigned long vexfs_helper_copy_to_user(void __user *to, const void *from,
+					unsigned long n)
+{
+	return copy_to_user(to, from, n);
+}
+
+void vexfs_helper_kernel_fpu_begin(void)
+{
+	kernel_fpu_begin();
+}
+
+void vexfs_helper_kernel_fpu_end(void)
+{
+	kernel_fpu_end();
+}
+
+u32 vexfs_helper_cpu_simd(void)
+{
+	u32 have = 0;
+
+	/* The registers must be saved by the kernel too, not only be there. */
+	if (!cpu_has_xfeatures(XFEATURE_MASK_SSE | XFEATURE_MASK_YMM, NULL))
+		return 0;
+	if (boot_cpu_has(X86_FEATURE_AVX2) && boot_cpu_has(X86_FEATURE_FMA))
+		have |= 1;
+	if (boot_cpu_has(X86_FEATURE_F16C))
+		have |= 2;
+	if (boot_cpu_has(X86_FEATURE_AVX512F) &&
+	    boot_cpu_has(X86_FEATURE_AVX512BW) &&
+	    boot_cpu_has(X86_FEATURE_AVX512VL) &&
+	    cpu_has_xfeatures(XFEATURE_MASK_AVX512, NULL))
+		have |= 4;
+	return have;
+}
+
+u32 vexfs_helper_crc32c(u32 crc, const void *data, size_t len)
+{
+	return crc32c(crc, data, len);
+}
+
+/* --- File data ----------------------------------------------------------- */
+
+unsigned long vexfs_helper_spin_lock_irqsave(spinlock_t *lock)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(lock, flags);
+	return flags;
+}
+
+void vexfs_helper_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags)
+{
+	spin_unlock_irqrestore(lock, flags);
+}
+
+void vexfs_helper_file_accessed(struct file *file)
+{
+	file_accessed(file);
+}
+
+ssize_t vexfs_helper_generic_write_sync(struct kiocb *iocb, ssize_t count)
+{
+	return generic_write_sync(iocb, count);
+}
+
+bool vexfs_helper_is_nosec(const struct inode *inode)
+{
+	return IS_NOSEC(inode);
+}
+
+void vexfs_helper_iov_iter_reexpand(struct iov_iter *iter, size_t count)
+{
+	iov_iter_reexpand(iter, count);
+}
+
+void vexfs_helper_inode_lock_downgrade(struct inode *inode)
+{
+	downgrade_write(&inode->i_rwsem);
+}
+
+struct folio *vexfs_helper_filemap_get_folio_write(
+	struct address_space *mapping, pgoff_t index, size_t len)
+{
+	struct folio *folio;
+
+	folio = __filemap_get_folio(mapping, index,
+				    FGP_WRITEBEGIN | FGP_NOFS |
+					    fgf_set_order(len),
+				    mapping_gfp_mask(mapping));
+	return IS_ERR(folio) ? NULL : folio;
+}
+
+void vexfs_helper_folio_mark_uptodate(struct folio *folio)
+{
+	folio_mark_uptodate(folio);
+}
+
+struct address_space *vexfs_helper_folio_mapping(const struct folio *folio)
+{
+	return folio->mapping;
+}
+
+void vexfs_helper_page_cache_readahead(struct address_space *mapping,
+				       struct file_ra_state *ra,
+				       pgoff_t index, unsigned long count)
+{
+	struct folio *folio = filemap_get_folio(mapping, index);
+
+	if (IS_ERR(folio)) {
+		page_cache_sync_readahead(mapping, ra, NULL, index, count);
+		return;
+	}
+	if (folio_test_readahead(folio))
+		page_cache_async_readahead(mapping, ra, NULL, folio, count);
+	folio_put(folio);
+}
+
+u64 vexfs_helper_vmf_pgoff(const struct vm_fault *vmf)
+{
+	return vmf->pgoff;
+}
+
+bool vexfs_helper_vmf_may_retry(const struct vm_fault *vmf)
+{
+	return fault_flag_allow_retry_first(vmf->flags) &&
+	       !(vmf->flags & FAULT_FLAG_RETRY_NOWAIT);
+}
+
+struct file *vexfs_helper_vmf_unlock_for_io(struct vm_fault *vmf)
+{
+	struct file *file;
+
+	if (!vexfs_helper_vmf_may_retry(vmf))
+		return NULL;
+	file = get_file(vmf->vma->vm_file);
+	if (vmf->flags & FAULT_FLAG_VMA_LOCK)
+		vma_end_read(vmf->vma);
+	else
+		mmap_read_unlock(vmf->vma->vm_mm);
+	return file;
+}

@@ -1,0 +1,206 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# File data through the mounted file system: runs in the VM, on the empty disk
+# VEXFS_TEST_DEV (default /dev/vdb, at least 256 MiB).
+#
+#   data.sh [TEST...]        all tests, or those named
+#
+# VEXFS_SEED seeds the random ones; VEXFS_OPS says how long they are.
+# VEXFS_TEST_FS=ext4 runs the same on another file system, to test the tests.
+set -u
+
+fs=${VEXFS_TEST_FS:-vexfs}
+dev=${VEXFS_TEST_DEV:-/dev/vdb}
+seed=${VEXFS_SEED:-$(date +%s)}
+ops=${VEXFS_OPS:-600}
+mnt=${VEXFS_TEST_MNT:-/mnt/v}
+here=$(cd -- "$(dirname -- "$0")" && pwd)
+op() { python3 "$here/data_ops.py" "$@"; }
+
+make_fs() { # [BLOCKS of 4 KiB]
+	case $fs in
+	vexfs) mkfs.vexfs -q "$dev" ${1:+"$1"} ;;
+	*) mkfs."$fs" -q -F -b 4096 "$dev" ${1:+"$1"} ;;
+	esac
+}
+up() { mkdir -p "$mnt" && mount -t "$fs" "$dev" "$mnt"; }
+down() { umount "$mnt"; }
+# Unmounted, checked, and mounted again: nothing is in the page cache any more.
+again() { down && check && up; }
+check() {
+	case $fs in
+	vexfs) fsck.vexfs -n "$dev" >/tmp/fsck.log 2>&1 ;;
+	*) fsck."$fs" -n -f "$dev" >/tmp/fsck.log 2>&1 ;;
+	esac || {
+		cat /tmp/fsck.log
+		return 1
+	}
+}
+
+# --- Tests -------------------------------------------------------------------
+
+test_trees() { # real trees in, out, and back after a remount
+	cp -a /usr/share/doc /usr/lib/python3 "$mnt/" || return
+	diff -r /usr/share/doc "$mnt/doc" || return
+	again || return
+	diff -r /usr/share/doc "$mnt/doc" && diff -r /usr/lib/python3 "$mnt/python3"
+}
+
+test_fsx() { # a random mix of reads, writes, truncates and maps, with a model
+	local size
+	for size in 300000 3000000; do
+		op fsx "$mnt/fsx" --seed "$seed" --ops "$ops" --size $size >/tmp/sum || return
+		again || return
+		[ "$(sha256sum <"$mnt/fsx" | cut -d' ' -f1)" = "$(cat /tmp/sum)" ] || return
+	done
+}
+
+test_fsx_direct() { # the same with direct I/O in between
+	op fsx "$mnt/fsx" --seed "$seed" --ops "$ops" --size 600000 --direct >/tmp/sum || return
+	again || return
+	[ "$(sha256sum <"$mnt/fsx" | cut -d' ' -f1)" = "$(cat /tmp/sum)" ]
+}
+
+test_fsx_many() { # several at once, while others sync and drop caches
+	local i pids=()
+	(while sleep .3; do sync && echo 1 >/proc/sys/vm/drop_caches; done) 2>/dev/null &
+	local noise=$! status=0
+	for i in 1 2 3 4; do
+		op fsx "$mnt/fsx$i" --seed $((seed + i)) --ops $((ops / 2)) --size 400000 >/dev/null &
+		pids+=($!)
+	done
+	for i in "${pids[@]}"; do wait "$i" || status=1; done
+	kill $noise
+	wait $noise 2>/dev/null
+	return $status
+}
+
+test_sparse() { op sparse "$mnt/sparse"; } # a file of 2^44 bytes, mostly holes
+
+test_append() { # odd appends by two descriptors, gaps behind the end
+	op append "$mnt/append"
+}
+
+test_direct() { op direct "$mnt/direct"; }
+
+test_mmap() { # write through a map, msync, remount, compare
+	op mmap "$mnt/map" || return
+	op pattern "$mnt/p" 1234567 5 && again && op verify "$mnt/p" 1234567 5
+}
+
+test_rwf() { op rwf "$mnt/rwf"; } # O_SYNC, RWF_*, splice, copy_file_range
+
+test_extents() { # a big sequential file is a few long extents
+	dd if=/dev/urandom of="$mnt/big" bs=1M count=96 conv=fsync status=none || return
+	local n
+	n=$(op extents "$mnt/big") || return
+	[ "$n" -le 4 ] || {
+		echo "96 MiB written in one go are $n extents"
+		return 1
+	}
+	# Small appends too: each goes behind the last.
+	for ((n = 0; n < 64; n++)); do
+		head -c 65536 /dev/urandom
+	done >"$mnt/small"
+	sync "$mnt/small"
+	n=$(op extents "$mnt/small") || return
+	[ "$n" -le 4 ] || {
+		echo "4 MiB of small writes are $n extents"
+		return 1
+	}
+}
+
+test_seek() { # cp --sparse reproduces holes and data
+	truncate -s 64M "$mnt/h"
+	dd if=/dev/urandom of="$mnt/h" bs=64k count=1 seek=7 conv=notrunc status=none
+	dd if=/dev/urandom of="$mnt/h" bs=64k count=1 seek=900 conv=notrunc status=none
+	sync "$mnt/h"
+	cp --sparse=auto "$mnt/h" "$mnt/h2" && cmp "$mnt/h" "$mnt/h2" || return
+	[ "$(du -k "$mnt/h2" | cut -f1)" -le 1024 ] || {
+		du -k "$mnt/h2"
+		return 1
+	}
+}
+
+test_unlinked() { # data of an open, unlinked file; freed when it is closed
+	local before after
+	before=$(stat -f -c %f "$mnt")
+	exec 7<>"$mnt/gone"
+	rm "$mnt/gone"
+	dd if=/dev/zero bs=1M count=16 status=none >&7 || return
+	[ "$(stat -L -c %s /proc/self/fd/7)" = $((16 << 20)) ] || return
+	exec 7>&-
+	sync
+	after=$(stat -f -c %f "$mnt")
+	[ $((before - after)) -lt 64 ] || {
+		echo "free blocks: $before before, $after after"
+		return 1
+	}
+}
+
+test_truncate_big() { # a file of very many extents goes in bounded transactions
+	python3 - "$mnt/holes" <<-'END' || return
+		import os, sys
+		fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+		for i in range(3000):
+		    os.pwrite(fd, b"x", i * 8192 + 4096 * (i & 1))
+		os.fsync(fd)
+		assert os.fstat(fd).st_blocks >= 3000 * 8, os.fstat(fd).st_blocks
+		os.ftruncate(fd, 8192 * 100 + 5)
+		os.fsync(fd)
+		assert os.fstat(fd).st_blocks <= 102 * 8 + 64, os.fstat(fd).st_blocks
+		os.ftruncate(fd, 8192 * 3000)
+		os.lseek(fd, 8192 * 100 + 5, 0)
+		assert not any(os.read(fd, 8192 * 2900)), "old data shows after a truncate"
+		os.ftruncate(fd, 0)
+		assert os.fstat(fd).st_blocks == 0, os.fstat(fd).st_blocks
+	END
+	again
+}
+
+test_enospc() { # a full disk loses nothing, and is usable again
+	down
+	make_fs 40960 && up || return
+	local n m
+	n=$(op fill "$mnt/full") || return
+	again || return
+	[ "$(stat -c %s "$mnt/full")" = "$n" ] || return
+	# What is freed comes back at once, also before its commit.
+	rm "$mnt/full" && dd if=/dev/zero of="$mnt/other" bs=1M count=$((n / 1048576 / 2)) status=none || return
+	rm "$mnt/other"
+	m=$(op fill "$mnt/full") || return
+	[ "$m" -ge $((n - (4 << 20))) ] || {
+		echo "$n bytes fitted the first time, $m the second"
+		return 1
+	}
+	# Many small files until full, then all gone.
+	rm "$mnt/full"
+	mkdir "$mnt/d"
+	for ((i = 0; ; i++)); do
+		head -c 100000 /dev/zero >"$mnt/d/$i" 2>/dev/null || break
+		[ $i -lt 5000 ] || return
+	done
+	rm -r "$mnt/d" && again
+}
+
+# --- Running them -------------------------------------------------------------
+
+all=$(sed -n 's/^test_\([a-z_]*\)().*/\1/p' "$0")
+names=${*:-$all}
+passed=0 failed=0
+echo "data: seed $seed, $ops operations, on $fs"
+for name in $names; do
+	started=$(date +%s%N)
+	if make_fs >/tmp/log 2>&1 && up >>/tmp/log 2>&1 &&
+		"test_$name" >>/tmp/log 2>&1 && down >>/tmp/log 2>&1 && check >>/tmp/log 2>&1; then
+		passed=$((passed + 1)) word=ok
+	else
+		failed=$((failed + 1)) word=FAILED
+		mountpoint -q "$mnt" && umount "$mnt"
+	fi
+	printf '%-6s data: %-14s %5d ms\n' $word "$name" $((($(date +%s%N) - started) / 1000000))
+	[ $word = ok ] || tail -50 /tmp/log
+done
+echo "data: $passed passed, $failed failed"
+[ $failed = 0 ]

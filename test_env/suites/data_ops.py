@@ -1,0 +1,459 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Operations on file data, each checked against a model in memory.
+
+data_ops.py fsx FILE [--seed N] [--ops N] [--size N] [--direct]
+data_ops.py sparse FILE | append FILE | direct FILE | mmap FILE | rwf FILE
+data_ops.py extents FILE          print the number of extents (FIEMAP)
+data_ops.py pattern FILE SIZE SEED      write a pattern, fsync
+data_ops.py verify FILE SIZE SEED       compare with the pattern
+data_ops.py fill FILE             write until ENOSPC, check what was written
+"""
+import argparse
+import array
+import ctypes
+import errno
+import fcntl
+import hashlib
+import mmap
+import os
+import random
+import struct
+import sys
+
+PAGE = 4096
+
+
+def fail(message):
+    print(f"data_ops: {message}", file=sys.stderr)
+    sys.exit(1)
+
+
+def check(got, want, what):
+    if got == want:
+        return
+    n = min(len(got), len(want))
+    at = next((i for i in range(n) if got[i] != want[i]), n)
+    fail(f"{what}: {len(got)} bytes for {len(want)}, differ at {at}: "
+         f"{bytes(got[at:at + 16]).hex()} for {bytes(want[at:at + 16]).hex()}")
+
+
+def pattern(size, seed):
+    """Bytes that tell a block from every other and a seed from the next."""
+    out = bytearray()
+    block = 0
+    while len(out) < size:
+        d = hashlib.blake2b(struct.pack("<QQ", seed, block)).digest()
+        out += d * (PAGE // len(d))
+        block += 1
+    return bytes(out[:size])
+
+
+def extents(path):
+    """The extents of a file: (logical, physical, length, flags)."""
+    FS_IOC_FIEMAP = 0xC020660B
+    found = []
+    start = 0
+    with open(path, "rb") as f:
+        while True:
+            count = 256
+            buf = bytearray(struct.pack("=QQIIII", start, (1 << 64) - 1 - start, 1, 0, count, 0)
+                            + b"\0" * 56 * count)
+            fcntl.ioctl(f, FS_IOC_FIEMAP, buf, True)
+            mapped = struct.unpack_from("=QQIIII", buf)[3]
+            for i in range(mapped):
+                e = struct.unpack_from("=QQQQQIIII", buf, 32 + 56 * i)
+                found.append((e[0], e[1], e[2], e[5]))
+            if not mapped or found[-1][3] & 1:
+                return found
+            start = found[-1][0] + found[-1][2]
+
+
+class Fsx:
+    """A file and what should be in it."""
+
+    def __init__(self, path, seed, size, direct):
+        self.path, self.size, self.direct = path, size, direct
+        self.random = random.Random(seed)
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        self.dfd = os.open(path, os.O_RDWR | os.O_DIRECT) if direct else None
+        self.model = bytearray()
+        self.buf = mmap.mmap(-1, max(size, PAGE))
+        self.log = []
+
+    def span(self, limit):
+        at = self.random.randrange(limit)
+        n = int(min(limit - at, 1 << self.random.randrange(0, 18)))
+        n = self.random.randint(1, max(n, 1))
+        if self.random.random() < .25:
+            at &= ~(PAGE - 1)
+        if self.random.random() < .25:
+            n = min(max(PAGE, n & ~(PAGE - 1)), limit - at)
+        return at, n
+
+    def put(self, at, data):
+        if len(self.model) < at:
+            self.model += b"\0" * (at - len(self.model))
+        self.model[at:at + len(data)] = data
+
+    def write(self):
+        at, n = self.span(self.size)
+        self.log.append(f"write {at} {n}")
+        data = self.random.randbytes(n)
+        done = 0
+        while done < n:
+            done += os.pwrite(self.fd, data[done:], at + done)
+        self.put(at, data)
+
+    def append(self):
+        n = self.random.randint(1, 20000)
+        if len(self.model) + n > self.size:
+            return self.truncate()
+        self.log.append(f"append {len(self.model)} {n}")
+        data = self.random.randbytes(n)
+        fd = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        try:
+            if os.write(fd, data) != n:
+                fail("short append")
+        finally:
+            os.close(fd)
+        self.put(len(self.model), data)
+
+    def direct_write(self):
+        at, n = self.span(self.size)
+        unit = 512 if self.random.random() < .5 else PAGE
+        at, n = at & -unit, max(n & -unit, unit)
+        n = min(n, self.size - at) & -unit
+        if n <= 0:
+            return
+        self.log.append(f"direct write {at} {n}")
+        data = self.random.randbytes(n)
+        self.buf[:n] = data
+        if os.pwritev(self.dfd, [memoryview(self.buf)[:n]], at) != n:
+            fail(f"short direct write at {at} of {n}")
+        self.put(at, data)
+
+    def direct_read(self):
+        if not self.model:
+            return
+        at, n = self.span(len(self.model))
+        at, n = at & ~511, max((n + 511) & ~511, 512)
+        n = min(n, len(self.buf) & ~511)
+        self.log.append(f"direct read {at} {n}")
+        got = os.preadv(self.dfd, [memoryview(self.buf)[:n]], at)
+        check(self.buf[:got], self.model[at:at + n], f"direct read {at} {n}")
+
+    def read(self):
+        if not self.model:
+            return
+        at, n = self.span(len(self.model))
+        self.log.append(f"read {at} {n}")
+        check(os.pread(self.fd, n, at), self.model[at:at + n], f"read {at} {n}")
+
+    def truncate(self):
+        n = self.random.randrange(self.size)
+        if self.random.random() < .1:
+            n = 0
+        self.log.append(f"truncate {len(self.model)} -> {n}")
+        os.ftruncate(self.fd, n)
+        if n < len(self.model):
+            del self.model[n:]
+        else:
+            self.put(n, b"")
+
+    def map(self, write):
+        if not self.model:
+            return
+        at, n = self.span(len(self.model))
+        base = at & ~(PAGE - 1)
+        with mmap.mmap(self.fd, at - base + n, offset=base) as m:
+            if write:
+                self.log.append(f"map write {at} {n}")
+                data = self.random.randbytes(n)
+                m[at - base:at - base + n] = data
+                self.put(at, data)
+                # Behind the end of file, in its page: must never be seen again.
+                if at + n == len(self.model) and (at + n) % PAGE:
+                    tail = PAGE - (at + n) % PAGE
+                    libc.memset(ctypes.addressof(ctypes.c_char.from_buffer(m)) + at - base + n,
+                                0xEE, min(tail, 64))
+                if self.random.random() < .2:
+                    m.flush()
+            else:
+                self.log.append(f"map read {at} {n}")
+                check(m[at - base:at - base + n], self.model[at:at + n], f"map read {at} {n}")
+
+    def sync(self):
+        self.log.append("fsync")
+        (os.fsync if self.random.random() < .5 else os.fdatasync)(self.fd)
+
+    def forget(self):
+        self.log.append("drop the page cache")
+        os.fdatasync(self.fd)
+        os.posix_fadvise(self.fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
+    def seek(self):
+        """Data is never reported as a hole."""
+        if not self.model:
+            return
+        at = self.random.randrange(len(self.model))
+        self.log.append(f"seek {at}")
+        try:
+            data = os.lseek(self.fd, at, os.SEEK_DATA)
+        except OSError as e:
+            if e.errno != errno.ENXIO:
+                raise
+            data = len(self.model)
+        if any(self.model[at:data]):
+            fail(f"SEEK_DATA from {at} skips data before {data}")
+        hole = os.lseek(self.fd, at, os.SEEK_HOLE)
+        if not at <= hole <= len(self.model):
+            fail(f"SEEK_HOLE from {at} says {hole} of {len(self.model)}")
+
+    def run(self, count):
+        ops = [(self.write, 20), (self.append, 8), (self.read, 15), (self.truncate, 10),
+               (lambda: self.map(True), 12), (lambda: self.map(False), 8), (self.sync, 3),
+               (self.forget, 3), (self.seek, 3)]
+        if self.direct:
+            ops += [(self.direct_write, 10), (self.direct_read, 8)]
+        try:
+            for i in range(count):
+                self.random.choices([o for o, _ in ops], [w for _, w in ops])[0]()
+                size = os.fstat(self.fd).st_size
+                if size != len(self.model):
+                    fail(f"size {size} for {len(self.model)}")
+                if i % 100 == 99:
+                    self.forget()
+                    check(os.pread(self.fd, self.size + 1, 0), self.model, "whole file")
+        except BaseException:
+            print("\n".join(self.log[-40:]), file=sys.stderr)
+            raise
+        self.forget()
+        check(os.pread(self.fd, self.size + 1, 0), self.model, "whole file at the end")
+        print(hashlib.sha256(self.model).hexdigest())
+
+
+libc = ctypes.CDLL(None)
+
+
+def sparse(path):
+    top = 1 << 44
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+    marks = [0, PAGE - 1, (1 << 32) - 3, (1 << 32) + PAGE, (1 << 40) + 12345, top - 7]
+    for i, at in enumerate(marks):
+        os.pwrite(fd, b"mark%03d" % i, at)
+    size = max(marks) + 7
+    if os.fstat(fd).st_size != size:
+        fail(f"size is {os.fstat(fd).st_size} for {size}")
+    if os.fstat(fd).st_blocks > 1000:
+        fail("holes take space")
+    os.fsync(fd)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    for i, at in enumerate(marks):
+        check(os.pread(fd, 7, at), b"mark%03d" % i, f"mark at {at}")
+    check(os.pread(fd, 100, 1 << 35), b"\0" * 100, "hole")
+    at = os.lseek(fd, (1 << 33), os.SEEK_DATA)
+    if not (1 << 33) <= at <= marks[4]:
+        fail(f"SEEK_DATA finds {at}")
+    os.ftruncate(fd, (1 << 40) + 12348)
+    check(os.pread(fd, 100, (1 << 40) + 12345), b"mar", "cut mark")
+    os.ftruncate(fd, top)
+    check(os.pread(fd, 7, (1 << 40) + 12345), b"mar\0\0\0\0", "grown again")
+    os.ftruncate(fd, 0)
+    os.fsync(fd)
+    if os.fstat(fd).st_blocks != 0:
+        fail(f"an empty file has {os.fstat(fd).st_blocks} sectors")
+    os.close(fd)
+
+
+def append(path):
+    """Small and odd appends, reopened; with gaps; by two descriptors in turns."""
+    model = bytearray()
+    rnd = random.Random(7)
+    if os.path.exists(path):
+        os.unlink(path)
+    a = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    b = os.open(path, os.O_WRONLY | os.O_APPEND)
+    for i in range(300):
+        data = rnd.randbytes(rnd.choice([1, 100, 511, 4095, 4096, 4097, 70000]))
+        os.write((a, b)[i & 1], data)
+        model += data
+        if i % 50 == 49:
+            # A gap behind the end of file.
+            fd = os.open(path, os.O_WRONLY)
+            at = len(model) + rnd.randrange(1, 10000)
+            os.pwrite(fd, b"gap", at)
+            os.close(fd)
+            model += b"\0" * (at - len(model)) + b"gap"
+    os.fsync(a)
+    os.posix_fadvise(a, 0, 0, os.POSIX_FADV_DONTNEED)
+    with open(path, "rb") as f:
+        check(f.read(), model, "appended file")
+
+
+def direct(path):
+    if os.path.exists(path):
+        os.unlink(path)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_DIRECT)
+    n = 1 << 20
+    buf = mmap.mmap(-1, n)
+    want = pattern(4 * n, 3)
+    for i in range(4):
+        buf[:] = want[i * n:(i + 1) * n]
+        if os.pwritev(fd, [buf], i * n) != n:
+            fail("short direct write")
+    for i in range(4):
+        if os.preadv(fd, [buf], i * n) != n:
+            fail("short direct read")
+        check(buf[:], want[i * n:(i + 1) * n], f"direct read of piece {i}")
+    with open(path, "rb") as f:
+        check(f.read(), want, "buffered read of direct writes")
+    # Unaligned ones are refused.
+    try:
+        os.pwritev(fd, [memoryview(buf)[:100]], 0)
+        fail("a direct write of 100 bytes is accepted")
+    except OSError as e:
+        if e.errno != errno.EINVAL:
+            raise
+    # 512 bytes at the end of file: the rest of the block must be zero.
+    end = 4 * n
+    buf[:512] = b"z" * 512
+    os.pwritev(fd, [memoryview(buf)[:512]], end + 8192 + 512)
+    os.close(fd)
+    with open(path, "rb") as f:
+        f.seek(end)
+        check(f.read(), b"\0" * (8192 + 512) + b"z" * 512, "tail of a direct write")
+    # A buffered page, dirty, below a direct read and write.
+    fd = os.open(path, os.O_RDWR | os.O_DIRECT)
+    with open(path, "r+b", buffering=0) as f:
+        f.write(b"dirty")
+        os.preadv(fd, [memoryview(buf)[:PAGE]], 0)
+        check(buf[:5], b"dirty", "direct read of dirty data")
+        buf[:PAGE] = b"d" * PAGE
+        os.pwritev(fd, [memoryview(buf)[:PAGE]], 0)
+        f.seek(0)
+        check(f.read(PAGE), b"d" * PAGE, "buffered read after a direct write")
+    os.close(fd)
+
+
+def map_file(path):
+    n = 3 * 1024 * 1024 + 1234
+    with open(path, "wb") as f:
+        f.truncate(n)
+    want = pattern(n, 11)
+    with open(path, "r+b") as f:
+        with mmap.mmap(f.fileno(), n) as m:
+            for i in range(0, n, 100001):
+                m[i:i + 100001] = want[i:i + 100001]
+            m.flush()
+            os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            check(m[:], want, "map after flush")
+        check(f.read(), want, "read of a mapped file")
+    # A mapping keeps a file that grows, and faults beyond the end are errors of
+    # the process, not ours.
+    pid = os.fork()
+    if pid == 0:
+        with open(path, "r+b") as f:
+            m = mmap.mmap(f.fileno(), n)
+            os.ftruncate(f.fileno(), PAGE)
+            m[2 * PAGE]
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != 7:
+        fail(f"a fault behind the end of file ends with status {status}")
+
+
+def rwf(path):
+    """O_SYNC, RWF_*, splice and copy_file_range."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_SYNC)
+    os.write(fd, b"a" * 10000)
+    os.pwritev(fd, [b"b" * 5000], 2000, os.RWF_DSYNC)
+    os.pwritev(fd, [b"c" * 10], 0, os.RWF_APPEND)
+    want = b"a" * 2000 + b"b" * 5000 + b"a" * 3000 + b"c" * 10
+    check(os.pread(fd, 20000, 0), want, "after RWF")
+    try:
+        buf = bytearray(10010)
+        got = os.preadv(fd, [buf], 0, os.RWF_NOWAIT)
+        check(buf[:got], want[:got], "RWF_NOWAIT read")
+        # Needs blocks: must not sleep for them.
+        os.pwritev(fd, [b"x" * 8192], 1 << 20, os.RWF_NOWAIT)
+        want = None
+    except OSError as e:
+        if e.errno not in (errno.EAGAIN, errno.EOPNOTSUPP):
+            raise
+    if want is None:
+        os.ftruncate(fd, 10010)
+        want = b"a" * 2000 + b"b" * 5000 + b"a" * 3000 + b"c" * 10
+    out = os.open(path + ".copy", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+    done = 0
+    while done < len(want):
+        done += os.copy_file_range(fd, out, len(want) - done, done, done)
+    check(os.pread(out, 20000, 0), want, "copy_file_range")
+    r, w = os.pipe()
+    n = os.splice(fd, w, 8000, offset_src=1000)
+    m = os.splice(r, out, n, offset_dst=50000)
+    check(os.pread(out, m, 50000), want[1000:1000 + m], "splice")
+    os.unlink(path + ".copy")
+
+
+def fill(path):
+    """Until ENOSPC: nothing that write accepted may be lost."""
+    piece = 1 << 18
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+    done = 0
+    sums = []
+    while True:
+        data = pattern(piece, done)
+        try:
+            n = os.write(fd, data)
+        except OSError as e:
+            if e.errno != errno.ENOSPC:
+                raise
+            break
+        sums.append((n, hashlib.sha256(data[:n]).digest()))
+        done += n
+    os.fsync(fd)
+    if os.fstat(fd).st_size != done:
+        fail(f"size {os.fstat(fd).st_size} for {done} bytes written")
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    at = 0
+    for n, want in sums:
+        if hashlib.sha256(os.pread(fd, n, at)).digest() != want:
+            fail(f"bytes from {at} changed on the full disk")
+        at += n
+    # Overwriting needs no space.
+    os.pwrite(fd, b"over", 0)
+    os.fsync(fd)
+    print(done)
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("what")
+    p.add_argument("file")
+    p.add_argument("rest", nargs="*")
+    p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--ops", type=int, default=1000)
+    p.add_argument("--size", type=int, default=1 << 20)
+    p.add_argument("--direct", action="store_true")
+    a = p.parse_args()
+    if a.what == "fsx":
+        Fsx(a.file, a.seed, a.size, a.direct).run(a.ops)
+    elif a.what == "extents":
+        print(len(extents(a.file)))
+    elif a.what == "pattern":
+        fd = os.open(a.file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        data = pattern(int(a.rest[0]), int(a.rest[1]))
+        done = 0
+        while done < len(data):
+            done += os.write(fd, data[done:])
+        os.fsync(fd)
+    elif a.what == "verify":
+        with open(a.file, "rb") as f:
+            check(f.read(), pattern(int(a.rest[0]), int(a.rest[1])), a.file)
+    else:
+        {"sparse": sparse, "append": append, "direct": direct, "mmap": map_file,
+         "rwf": rwf, "fill": fill}[a.what](a.file)
+
+
+main()
