@@ -51,10 +51,86 @@ pub const REPLACE_RANGE: usize = 2 * INSERT + 2 * REMOVE + FREE_EXTENTS * REGION
 /// One step of a truncation.
 pub const TRUNCATE: usize = INSERT + 2 * REMOVE + FREE_EXTENTS * REGION + INODE;
 
+// Names and attributes. Inodes that an operation logs come on top of its trees.
+
+/// [`Fs::create`](crate::libvexfs::Fs::create) of anything but a symbolic link: inode, entry,
+/// parent pointer.
+pub const CREATE: usize = INODE_ALLOC + 2 * INSERT + 2 * INODE;
+/// [`Fs::create`](crate::libvexfs::Fs::create) of a symbolic link: the target in chunks, too.
+pub const SYMLINK: usize = CREATE + inserts(crate::libvexfs::symlink::CHUNKS_MAX);
+/// [`Fs::tmpfile`](crate::libvexfs::Fs::tmpfile), even of a symbolic link.
+pub const TMPFILE: usize =
+    INODE_ALLOC + ORPHAN + INODE + inserts(crate::libvexfs::symlink::CHUNKS_MAX);
+/// [`Fs::link`](crate::libvexfs::Fs::link).
+pub const LINK: usize = 2 * INSERT + ORPHAN + 2 * INODE;
+/// [`Fs::unlink`](crate::libvexfs::Fs::unlink) and [`Fs::rmdir`](crate::libvexfs::Fs::rmdir).
+pub const UNLINK: usize = 2 * REMOVE + ORPHAN + 2 * INODE;
+/// A plain rename: entries, pointers of what moves and of what is replaced.
+const RENAME_MOVE: usize = 3 * REMOVE + 2 * INSERT + ORPHAN + 4 * INODE;
+/// A rename that leaves a whiteout: a new inode, but the old entry stays.
+const RENAME_WHITEOUT: usize =
+    INODE_ALLOC + 2 * REMOVE + 3 * INSERT + UPDATE + ORPHAN + 5 * INODE;
+/// An exchange: both entries stay.
+const RENAME_EXCHANGE: usize = 2 * REMOVE + 2 * INSERT + 2 * UPDATE + 4 * INODE;
+/// [`Fs::rename`](crate::libvexfs::Fs::rename).
+pub const RENAME: usize = max(RENAME_MOVE, max(RENAME_WHITEOUT, RENAME_EXCHANGE));
+/// [`Fs::xattr_set`](crate::libvexfs::Fs::xattr_set) without long values.
+pub const XATTR_SET: usize = REMOVE + INSERT + INODE;
+/// [`Fs::reap_step`](crate::libvexfs::Fs::reap_step) and
+/// [`Fs::trim_step`](crate::libvexfs::Fs::trim_step).
+pub const REAP_STEP: usize =
+    max(TRUNCATE + ORPHAN, max(DESTROY, ORPHAN + INODE_FREE)) + INODE;
+
+/// [`Fs::xattr_set`](crate::libvexfs::Fs::xattr_set) with values in chunks: so many new ones,
+/// and so many old ones that go.
+pub const fn xattr_set(new: usize, old: usize) -> usize {
+    XATTR_SET + inserts(new) + removes(old)
+}
+
+/// Nodes that `n` insertions with neighbouring keys dirty: one path with its siblings, and what
+/// is new.
+const fn inserts(n: usize) -> usize {
+    match n {
+        0 => 0,
+        _ => INSERT + blocks::inserts(n),
+    }
+}
+
+/// Blocks that `n` removals of neighbouring keys dirty: the nodes that they empty or merge, with
+/// the regions that these lie in, and one path with its siblings.
+const fn removes(n: usize) -> usize {
+    match n {
+        0 => 0,
+        _ => REMOVE + (n + MAX_HEIGHT) * (1 + REGION),
+    }
+}
+
+const fn max(a: usize, b: usize) -> usize {
+    if a > b {
+        a
+    } else {
+        b
+    }
+}
+
 /// Blocks to ask [`Fs::space`](crate::libvexfs::Fs::space) for.
 pub mod blocks {
     use crate::libvexfs::tree::MAX_HEIGHT;
 
     /// For one insertion: a sibling at each level.
     pub const INSERT: usize = MAX_HEIGHT;
+
+    /// For `n` insertions one after the other with ascending keys. Each may split a leaf. A node
+    /// above the leaves has room for over 60 more entries once it was split, so it splits again
+    /// after that many at the earliest; and the tree gets higher once per level at most.
+    pub const fn inserts(n: usize) -> usize {
+        match n {
+            0 => 0,
+            _ => n + MAX_HEIGHT * (n / 60 + 2),
+        }
+    }
+    /// For a new name: its entry and the pointer to it.
+    pub const CREATE: usize = 2 * INSERT;
+    /// For a rename: an entry, and the pointers of two inodes or an inode and a whiteout.
+    pub const RENAME: usize = 3 * INSERT;
 }
