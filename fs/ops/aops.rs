@@ -155,8 +155,9 @@ fn allocate_once(vi: &VexInode, want: &Want) -> Result<Extent> {
     let mut core = vi.core().write();
     // Somebody else may have been here before we had the handle.
     let seen = read(vi, &core, want)?;
+    let goal = goal(vi, &core, want.first);
     let result = match seen.kind {
-        Kind::Hole => match fs.allocate(&mut t, &mut core, want.first, seen.count, goal(vi, &core, want.first), Mode::Normal) {
+        Kind::Hole => match fs.allocate(&mut t, &mut core, want.first, seen.count, goal, Mode::Normal) {
             Ok(_) => {
                 vi.data().changed();
                 vi.data().note(t.tid(), true);

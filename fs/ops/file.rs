@@ -7,7 +7,7 @@
 
 use kernel::prelude::*;
 
-use crate::libvexfs::journal::Trans;
+use crate::libvexfs::journal::{Store, Trans};
 use crate::libvexfs::vector::stale;
 use crate::ops::truncate;
 use crate::vfs::bindings;
@@ -49,13 +49,13 @@ pub(crate) fn before_fault(fault: Fault) -> Result<Ready> {
 /// May hold `i_rwsem` and mmap_lock; no folio lock, no handle, not the metadata lock.
 pub(crate) fn before_change(vi: &VexInode, start: u64, end: u64) -> Result {
     let fs = vi.fs();
-    if !stale::needs_note(fs, &vi.core().read(), start, end)? {
+    if !fs.needs_note(&vi.core().read(), start, end)? {
         return Ok(());
     }
     let noted = {
         let mut t = fs.store.begin(stale::CREDITS)?;
         let mut core = vi.core().write();
-        let noted = stale::note_change(fs, &mut t, &mut core, start, end)?;
+        let noted = fs.note_change(&mut t, &mut core, start, end)?;
         let tid = t.tid();
         if noted {
             vi.data().note(tid, true);
@@ -145,8 +145,11 @@ fn prepare(request: &mut Request<'_>, vi: &VexInode) -> Result {
         }
         truncate::finish(vi)?;
     }
-    if request.nowait() && stale::needs_note(vi.fs(), &vi.core().try_read().ok_or(EAGAIN)?, pos.min(size), end)? {
-        return Err(EAGAIN);
+    if request.nowait() {
+        let core = vi.core().try_read().ok_or(EAGAIN)?;
+        if vi.fs().needs_note(&core, pos.min(size), end)? {
+            return Err(EAGAIN);
+        }
     }
     request.modified()?;
     before_change(vi, pos.min(size), end)

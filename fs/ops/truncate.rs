@@ -16,12 +16,15 @@ use crate::libvexfs::extent::Mapping;
 use crate::libvexfs::format::extent::MAX_LBLK;
 use crate::libvexfs::format::inode::STATE_ORPHAN;
 use crate::libvexfs::format::Inode;
-use crate::libvexfs::journal::{Store, Trans};
+use crate::libvexfs::journal::{Store as _, Trans};
 use crate::libvexfs::orphan;
 use crate::ops::file::before_change;
 use crate::vfs::inode::VexInode;
 use crate::vfs::store::Handle;
 use crate::vfs::iomap::{self, BLOCK};
+
+/// What one transaction of a change of size dirties at worst.
+const CREDITS: usize = credits::TRUNCATE + credits::ORPHAN + credits::INODE;
 
 /// Makes the file `new` bytes long. Times are the caller's business.
 ///
@@ -74,7 +77,7 @@ pub(crate) fn setsize(vi: &VexInode, new: u64) -> Result {
 fn cut(vi: &VexInode, new: u64) -> Result {
     let fs = vi.fs();
     let first = new.div_ceil(BLOCK);
-    let mut t = fs.store.begin(credits::TRUNCATE + credits::ORPHAN)?;
+    let mut t = fs.store.begin(CREDITS)?;
     let mut core = vi.core().write();
     let beyond = blocks_beyond(vi, &core, first)?;
     if core.size == new && !beyond {
@@ -83,24 +86,7 @@ fn cut(vi: &VexInode, new: u64) -> Result {
     }
     let old = core.size;
     core.size = new;
-    let mut entered = core.state & STATE_ORPHAN != 0 && core.nlink != 0;
-    let result = (|| -> Result<bool> {
-        // Extents that fit in the root go in one step. For more, the record comes first: whatever happens behind it,
-        // the rest is found.
-        if beyond && !core.data_in_core() {
-            enter(vi, &mut t, &mut core)?;
-            entered = true;
-        }
-        fs.log_inode(&mut t, &core)?;
-        if !beyond {
-            return Ok(true);
-        }
-        let done = fs.truncate_step(&mut t, &mut core, first)?;
-        if !done {
-            enter(vi, &mut t, &mut core)?;
-        }
-        Ok(done)
-    })();
+    let result = begin_cut(vi, &mut t, &mut core, beyond.then_some(first));
     if beyond {
         vi.data().changed();
         vi.data().set_trim(true);
@@ -114,11 +100,28 @@ fn cut(vi: &VexInode, new: u64) -> Result {
     // After a failure the handle is only dropped: that aborts the journal if something was changed already.
     let done = result?;
     t.stop()?;
-    if !beyond || (done && !entered) {
+    if done {
         vi.data().set_trim(false);
         return Ok(());
     }
     finish(vi)
+}
+
+/// Logs the new size, and does the first step of freeing from block `beyond` on. True: nothing is left to do.
+fn begin_cut(vi: &VexInode, t: &mut Handle, core: &mut Inode, beyond: Option<u64>) -> Result<bool> {
+    let fs = vi.fs();
+    let Some(first) = beyond else {
+        fs.log_inode(t, core)?;
+        return Ok(true);
+    };
+    // Extents that fit in the root go in one step. For more, the record comes first: whatever happens behind it, the rest
+    // is found.
+    if !core.data_in_core() {
+        fs.orphan_add(t, core, orphan::TRUNCATE)?;
+    }
+    fs.log_inode(t, core)?;
+    let done = fs.truncate_step(t, core, first)?;
+    Ok(done && (core.state & STATE_ORPHAN == 0 || core.nlink == 0))
 }
 
 /// Frees the blocks beyond the end of file that an earlier change of size left, and takes the orphan record out.
@@ -132,7 +135,7 @@ pub(crate) fn finish(vi: &VexInode) -> Result {
     vi.wait_for_direct_io();
     let first = vi.size().div_ceil(BLOCK);
     loop {
-        let mut t = fs.store.begin(credits::TRUNCATE + credits::ORPHAN)?;
+        let mut t = fs.store.begin(CREDITS)?;
         let mut core = vi.core().write();
         let mut done = !blocks_beyond(vi, &core, first)?;
         if !done {
@@ -142,7 +145,10 @@ pub(crate) fn finish(vi: &VexInode) -> Result {
             done = step?;
         }
         if done {
-            leave(vi, &mut t, &mut core)?;
+            if core.state & STATE_ORPHAN != 0 && core.nlink != 0 {
+                fs.orphan_remove(&mut t, &mut core)?;
+                fs.log_inode(&mut t, &core)?;
+            }
         }
         if t.dirtied() {
             vi.data().note(t.tid(), true);
@@ -168,22 +174,6 @@ pub(crate) fn trim(vi: &VexInode) {
         // They stay marked.
         vi.data().set_trim(true);
     }
-}
-
-/// Enters the inode into the orphan tree, unless it is there (unlinked but open).
-fn enter(vi: &VexInode, t: &mut Handle, core: &mut Inode) -> Result {
-    if core.state & STATE_ORPHAN != 0 {
-        return Ok(());
-    }
-    vi.fs().orphan_add(t, core, orphan::TRUNCATE)
-}
-
-/// Takes the inode out of the orphan tree, unless it is unlinked.
-fn leave(vi: &VexInode, t: &mut Handle, core: &mut Inode) -> Result {
-    if core.nlink == 0 || core.state & STATE_ORPHAN == 0 {
-        return Ok(());
-    }
-    vi.fs().orphan_remove(t, core)
 }
 
 /// Whether anything is mapped from block `first` on.

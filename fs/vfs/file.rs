@@ -293,7 +293,7 @@ impl<'a> Request<'a> {
         unsafe {
             let mapping = (*self.inode().as_ptr()).i_mapping;
             kernel::error::to_result(bindings::filemap_write_and_wait_range(mapping, pos as i64, end as i64))?;
-            bindings::invalidate_mapping_pages(mapping, pos >> iomap::BLOCK_SHIFT, end >> iomap::BLOCK_SHIFT);
+            bindings::invalidate_mapping_pages(mapping, (pos >> iomap::BLOCK_SHIFT) as usize, (end >> iomap::BLOCK_SHIFT) as usize);
         }
         Ok(())
     }

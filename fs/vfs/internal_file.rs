@@ -114,7 +114,7 @@ impl InternalFile {
     /// Copies as much of `bytes` as goes into the folio at `pos`. Returns how much.
     fn write_folio(&self, pos: u64, bytes: &[u8]) -> Result<usize> {
         let mapping = self.mapping();
-        let index = pos >> BLOCK_SHIFT;
+        let index = (pos >> BLOCK_SHIFT) as usize;
         loop {
             // SAFETY: The mapping is that of an inode that we hold. The folio comes back locked and counted, or not.
             let folio = unsafe { bindings::vexfs_helper_filemap_get_folio_write(mapping, index, bytes.len()) };
@@ -198,8 +198,8 @@ impl Reader<'_> {
     /// May sleep; do not hold a transaction or a metadata lock.
     pub(crate) fn folio(&mut self, pos: u64, ahead: u64) -> Result<FolioRef> {
         let mapping = self.file.mapping();
-        let index = pos >> BLOCK_SHIFT;
-        let count = ahead.div_ceil(BLOCK).clamp(1, 4096);
+        let index = (pos >> BLOCK_SHIFT) as usize;
+        let count = ahead.div_ceil(BLOCK).clamp(1, 4096) as usize;
         // SAFETY: The state is ours, the mapping that of an inode that we hold.
         unsafe { bindings::vexfs_helper_page_cache_readahead(mapping, &raw mut self.ra, index, count) };
         read_folio(mapping, index)
@@ -223,7 +223,7 @@ impl Reader<'_> {
 }
 
 /// The uptodate folio at `index`, read if it has to be.
-fn read_folio(mapping: *mut bindings::address_space, index: u64) -> Result<FolioRef> {
+fn read_folio(mapping: *mut bindings::address_space, index: usize) -> Result<FolioRef> {
     // SAFETY: The callers pass the mapping of an inode that they hold; no file is needed to read ours.
     let folio = unsafe { bindings::vexfs_helper_read_mapping_folio(mapping, index, core::ptr::null_mut()) };
     let folio = NonNull::new(from_err_ptr(folio)?).ok_or(EIO)?;

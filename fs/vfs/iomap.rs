@@ -224,13 +224,13 @@ struct Writeback {
 /// `mapping` is that of an inode of ours, `wbc` the request.
 pub(crate) unsafe extern "C" fn writepages(
     mapping: *mut bindings::address_space,
-    wbc: *mut bindings::writeback_control,
+    wbc: *mut kernel::bindings::writeback_control,
 ) -> c_int {
     // SAFETY: A zeroed context is what C's designated initialiser gives for the rest.
     let mut pass: Writeback = unsafe { core::mem::zeroed() };
     // SAFETY: The mapping lives for the call.
     pass.ctx.inode = unsafe { (*mapping).host };
-    pass.ctx.wbc = wbc;
+    pass.ctx.wbc = wbc.cast();
     pass.ctx.ops = WRITEBACK.as_ptr();
     // SAFETY: The context is filled and lives until the call returns.
     unsafe { bindings::iomap_writepages(&raw mut pass.ctx) }
