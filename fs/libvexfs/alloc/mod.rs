@@ -1,11 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Space: finding free blocks, promising them, and giving them back.
+//!
+//! Which blocks are free stands in bitmaps, one block for each region of 32,256
+//! blocks, with a summary entry each. An extent never crosses a region, so that
+//! allocating or freeing one dirties three blocks: bitmap, summary, group header.
+//!
+//! A reserve of [`Superblock::reserved_blocks`](crate::libvexfs::Superblock) is kept
+//! from ordinary users. It is so large that some region always has blocks enough for
+//! a tree to split: removing and converting work on a full disk.
 
-use crate::libvexfs::journal::Store;
-use crate::libvexfs::tree::Blocks;
+pub(crate) mod bitmap;
+pub(crate) mod busy;
+mod region;
+mod space;
+
+pub use space::Space;
+
+use crate::libvexfs::journal::{Store, Trans};
 use crate::libvexfs::Fs;
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicU64, Ordering};
 use kernel::prelude::*;
 
 /// Who asks for space.
@@ -13,7 +27,8 @@ use kernel::prelude::*;
 pub enum Mode {
     /// Ordinary: the reserve stays untouched.
     Normal,
-    /// The blocks were promised before with [`Fs::promise`].
+    /// The blocks were promised before with [`Fs::promise`]. Tree nodes that are needed
+    /// on the way may come from the reserve.
     Promised,
     /// May use the reserve: unlink, truncate, conversion, recall's bookkeeping.
     Privileged,
@@ -25,77 +40,46 @@ pub(crate) struct Counters {
     pub(crate) free: AtomicU64,
     /// Blocks that were promised and not yet allocated.
     pub(crate) promised: AtomicU64,
+    /// Free inodes in chunks.
+    pub(crate) free_inodes: AtomicU64,
+    /// Chunks.
+    pub(crate) chunks: AtomicU64,
 }
 
 impl Counters {
     pub(crate) fn new() -> Self {
-        Counters { free: AtomicU64::new(0), promised: AtomicU64::new(0) }
+        let zero = || AtomicU64::new(0);
+        Counters { free: zero(), promised: zero(), free_inodes: zero(), chunks: zero() }
     }
 }
 
-/// Metadata blocks set aside for tree operations: taking one cannot fail for lack of
-/// space. What is left returns when it is dropped.
-pub struct Space<'a, S: Store> {
-    fs: &'a Fs<S>,
+/// Adds to a counter, or takes off.
+pub(crate) fn add(counter: &AtomicU64, n: i64) {
+    // Wrapping addition of the two's complement is subtraction.
+    counter.fetch_add(n as u64, Ordering::Relaxed);
 }
 
-impl<S: Store> Space<'_, S> {
-    /// How many blocks are left.
-    pub fn left(&self) -> usize {
-        let _ = self.fs;
-        todo!()
-    }
-}
-
-impl<S: Store> Blocks<S> for Space<'_, S> {
-    fn left(&self) -> usize {
-        Space::left(self)
-    }
-
-    fn take(&mut self, _t: &mut S::Trans) -> Result<u64> {
-        todo!()
-    }
-
-    fn give(&mut self, t: &mut S::Trans, bno: u64) -> Result {
-        self.fs.free_meta(t, bno)
-    }
-}
-
-/// A removal takes no blocks: the file system itself is where nodes go.
-impl<S: Store> Blocks<S> for &Fs<S> {
-    fn left(&self) -> usize {
-        0
-    }
-
-    fn take(&mut self, _t: &mut S::Trans) -> Result<u64> {
-        Err(ENOSPC)
-    }
-
-    fn give(&mut self, t: &mut S::Trans, bno: u64) -> Result {
-        self.free_meta(t, bno)
-    }
-}
+/// A run that is at least so long is good enough for a longer wish: 8 MiB.
+const GOOD_RUN: u64 = 2048;
 
 impl<S: Store> Fs<S> {
-    /// Sets `blocks` metadata blocks aside, near block `goal` if possible. Dirties
-    /// nothing. Credits for using them: [`credits::SPACE`](crate::libvexfs::credits::SPACE),
-    /// however many.
-    ///
-    /// # Errors
-    ///
-    /// `ENOSPC`: if [`Fs::settle`] says that something was waiting for a commit, try again.
-    pub fn space(&self, _goal: u64, _blocks: usize, _mode: Mode) -> Result<Space<'_, S>> {
-        todo!()
-    }
-
     /// Free blocks, as statfs wants them: with the reserve.
     pub fn free_blocks(&self) -> u64 {
-        todo!()
+        self.counters.free.load(Ordering::Relaxed)
     }
 
     /// Free blocks for ordinary use: without the reserve and without what is promised.
     pub fn available_blocks(&self) -> u64 {
-        todo!()
+        self.unpromised(Mode::Normal)
+    }
+
+    fn unpromised(&self, mode: Mode) -> u64 {
+        let kept = match mode {
+            Mode::Privileged => 0,
+            Mode::Normal | Mode::Promised => self.sb.reserved_blocks,
+        };
+        let promised = self.counters.promised.load(Ordering::Relaxed);
+        self.free_blocks().saturating_sub(promised).saturating_sub(kept)
     }
 
     /// Promises `n` blocks to a later allocation (delayed allocation).
@@ -103,48 +87,130 @@ impl<S: Store> Fs<S> {
     /// # Errors
     ///
     /// `ENOSPC`.
-    pub fn promise(&self, _n: u64, _mode: Mode) -> Result {
-        todo!()
+    pub fn promise(&self, n: u64, mode: Mode) -> Result {
+        if self.promise_up_to(n, n, mode)? < n {
+            return Err(ENOSPC);
+        }
+        Ok(())
+    }
+
+    /// Promises at most `most` blocks, at least `least`.
+    fn promise_up_to(&self, least: u64, most: u64, mode: Mode) -> Result<u64> {
+        let promised = &self.counters.promised;
+        let mut old = promised.load(Ordering::Relaxed);
+        loop {
+            let kept = if mode == Mode::Privileged { 0 } else { self.sb.reserved_blocks };
+            let n = self.free_blocks().saturating_sub(old).saturating_sub(kept).min(most);
+            if n < least {
+                return Err(ENOSPC);
+            }
+            match promised.compare_exchange_weak(
+                old,
+                old + n,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Ok(n),
+                Err(now) => old = now,
+            }
+        }
     }
 
     /// Takes back a promise of `n` blocks that were not allocated with [`Mode::Promised`].
-    pub fn unpromise(&self, _n: u64) {
-        todo!()
+    pub fn unpromise(&self, n: u64) {
+        let promised = &self.counters.promised;
+        debug_assert!(promised.load(Ordering::Relaxed) >= n);
+        add(promised, -(n as i64));
     }
 
     /// Allocates up to `want` blocks in a row, at `goal` if it is free or as near to it
     /// as may be; returns first block and length. They belong to nobody yet: put them
-    /// into a tree in the same transaction.
+    /// into a tree in the same transaction. A goal that is the first block of a group asks
+    /// for the place where the group's last allocation ended.
     ///
     /// # Errors
     ///
     /// `ENOSPC`, with nothing dirtied.
     pub fn alloc_blocks(
         &self,
-        _t: &mut S::Trans,
-        _goal: u64,
-        _want: u64,
-        _mode: Mode,
+        t: &mut S::Trans,
+        goal: u64,
+        want: u64,
+        mode: Mode,
     ) -> Result<(u64, u64)> {
-        todo!()
+        let want = match mode {
+            Mode::Promised => want,
+            _ => self.promise_up_to(1, want.max(1), mode)?,
+        };
+        let found = self.alloc_promised(t, goal, want.max(1));
+        let got = match &found {
+            Ok((_, len)) => *len,
+            Err(_) => 0,
+        };
+        // What was promised and allocated is allocated; the rest of an ordinary wish is
+        // dropped, the rest of an earlier promise stays with who got it.
+        self.unpromise(if mode == Mode::Promised { got } else { want });
+        found
     }
 
-    /// Frees data blocks. They become allocatable when the transaction has committed.
+    fn alloc_promised(&self, t: &mut S::Trans, goal: u64, want: u64) -> Result<(u64, u64)> {
+        /// Groups that are searched for a long run before a short one will do.
+        const PICKY: u32 = 32;
+        let g = &self.sb.geometry;
+        let first = g.group_of(goal).unwrap_or(0);
+        let good = want.min(GOOD_RUN);
+        for least in [good, 1] {
+            let tries = if least == 1 { g.group_count } else { g.group_count.min(PICKY) };
+            for i in 0..tries {
+                let number = ((u64::from(first) + u64::from(i)) % u64::from(g.group_count)) as u32;
+                let group = self.group(number)?;
+                if group.free.load(Ordering::Relaxed) < least {
+                    continue;
+                }
+                let mut core = group.core.lock();
+                core.busy.settle(self.store.committed());
+                if core.busy.all() {
+                    continue;
+                }
+                let goal = match i {
+                    0 if goal != g.group_start(number) => goal,
+                    _ => core.cursor,
+                };
+                if let Some((bno, len)) = self.alloc_in_group(t, &mut core, goal, want, least)? {
+                    core.cursor = bno + len;
+                    return Ok((bno, len));
+                }
+            }
+            if good == 1 {
+                break;
+            }
+        }
+        Err(ENOSPC)
+    }
+
+    /// Frees data blocks. They become allocatable for data when the transaction has
+    /// committed. Three credits.
     ///
     /// # Errors
     ///
     /// `EUCLEAN` if they are not all allocated data blocks of one region.
-    pub fn free_data(&self, _t: &mut S::Trans, _bno: u64, _len: u64) -> Result {
-        todo!()
+    pub fn free_data(&self, t: &mut S::Trans, bno: u64, len: u64) -> Result {
+        let group = self.sb.geometry.group_of(bno);
+        let group = group.and_then(|g| self.groups.get(g as usize));
+        let Some(group) = group else {
+            return Err(self.damaged(0, bno, "a block outside of the volume is to be freed"));
+        };
+        self.free_in_group(t, &mut group.core.lock(), bno, len)
     }
 
-    /// Frees a metadata block: forgets, revokes, frees.
+    /// Frees a metadata block: forgets, revokes, frees. Three credits.
     ///
     /// # Errors
     ///
     /// As [`Fs::free_data`].
-    pub fn free_meta(&self, _t: &mut S::Trans, _bno: u64) -> Result {
-        todo!()
+    pub fn free_meta(&self, t: &mut S::Trans, bno: u64) -> Result {
+        t.forget(bno)?;
+        self.free_data(t, bno, 1)
     }
 
     /// After `ENOSPC`: if freed blocks only wait for their transaction to commit, commits
@@ -154,6 +220,16 @@ impl<S: Store> Fs<S> {
     ///
     /// What committing returns.
     pub fn settle(&self) -> Result<bool> {
-        todo!()
+        let committed = self.store.committed();
+        for group in &self.groups {
+            let mut core = group.core.lock();
+            core.busy.settle(committed);
+            if !core.busy.is_empty() {
+                drop(core);
+                self.store.commit()?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }

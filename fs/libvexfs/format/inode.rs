@@ -303,20 +303,20 @@ impl Inode {
     }
 }
 
-/// Writes a free slot: only the generation survives.
-pub fn format_free(b: &mut [u8; INODE_SIZE], generation: u32) {
+/// Writes a free slot, or the head of one: only the generation survives.
+pub fn format_free(b: &mut [u8], generation: u32) {
     b.fill(0);
     put16(b, OFF_MAGIC, MAGIC);
     put32(b, OFF_GENERATION, generation);
 }
 
-/// Reads the generation of a free slot.
+/// Reads the generation of a free slot from its first eight bytes.
 ///
 /// # Errors
 ///
 /// `EUCLEAN` if the slot is no inode or in use.
 pub fn parse_free(b: &[u8]) -> Result<u32> {
-    if b.len() < INODE_SIZE || le16(b, OFF_MAGIC) != MAGIC || le16(b, OFF_MODE) != 0 {
+    if b.len() < 8 || le16(b, OFF_MAGIC) != MAGIC || le16(b, OFF_MODE) != 0 {
         return Err(euclean());
     }
     Ok(le32(b, OFF_GENERATION))

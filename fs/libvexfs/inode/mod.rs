@@ -2,11 +2,14 @@
 
 //! Inodes: reading, logging, allocating and freeing them.
 
+mod chunk;
+
 pub use crate::libvexfs::format::inode::*;
 
-use crate::libvexfs::journal::Store;
-use crate::libvexfs::tree::{Owner, Root, RootMut};
-use crate::libvexfs::Fs;
+use crate::libvexfs::errno::estale;
+use crate::libvexfs::journal::{Store, Trans};
+use crate::libvexfs::tree::{height, Owner, Root, RootMut, KIND_ATTR, KIND_DATA};
+use crate::libvexfs::{damaged, Fs};
 use kernel::prelude::*;
 
 impl Inode {
@@ -16,35 +19,35 @@ impl Inode {
 
     /// The data tree, to be read.
     pub fn data_root(&self) -> Root<'_> {
-        Root { bytes: &self.data, owner: self.owner(crate::libvexfs::tree::KIND_DATA) }
+        Root { bytes: &self.data, owner: self.owner(KIND_DATA) }
     }
 
     /// The data tree, to be changed.
     pub fn data_root_mut(&mut self) -> RootMut<'_> {
-        let owner = self.owner(crate::libvexfs::tree::KIND_DATA);
+        let owner = self.owner(KIND_DATA);
         RootMut { bytes: &mut self.data, blocks: &mut self.blocks, owner }
     }
 
     /// The attribute tree, to be read.
     pub fn attr_root(&self) -> Root<'_> {
-        Root { bytes: &self.attr, owner: self.owner(crate::libvexfs::tree::KIND_ATTR) }
+        Root { bytes: &self.attr, owner: self.owner(KIND_ATTR) }
     }
 
     /// The attribute tree, to be changed.
     pub fn attr_root_mut(&mut self) -> RootMut<'_> {
-        let owner = self.owner(crate::libvexfs::tree::KIND_ATTR);
+        let owner = self.owner(KIND_ATTR);
         RootMut { bytes: &mut self.attr, blocks: &mut self.blocks, owner }
     }
 
     /// Whether all extents (or entries) are in the inode itself, so that finding one
     /// reads no block.
     pub fn data_in_core(&self) -> bool {
-        crate::libvexfs::tree::height(&self.data) == 0
+        height(&self.data) == 0
     }
 
     /// Whether all attribute records are in the inode itself.
     pub fn attr_in_core(&self) -> bool {
-        crate::libvexfs::tree::height(&self.attr) == 0
+        height(&self.attr) == 0
     }
 }
 
@@ -54,8 +57,23 @@ impl<S: Store> Fs<S> {
     /// # Errors
     ///
     /// `ESTALE` if it is free or its number impossible, `EUCLEAN` if it is damaged.
-    pub fn read_inode(&self, _ino: u64) -> Result<Inode> {
-        todo!()
+    pub fn read_inode(&self, ino: u64) -> Result<Inode> {
+        let (bno, at) = place(ino)?;
+        if self.sb.geometry.group_of(bno).is_none() {
+            return Err(estale());
+        }
+        let mut header = [0; BLOCK_HEADER];
+        self.store.read_at(bno, 0, &mut header)?;
+        // A handle from outside may name any block: that it is no inode block is no damage.
+        if parse_block_header(&header, bno).is_err() {
+            return Err(estale());
+        }
+        let mut slot = [0; INODE_SIZE];
+        self.store.read_at(bno, at, &mut slot)?;
+        Inode::parse(&slot, ino).map_err(|e| match e {
+            e if e == estale() => e,
+            _ => damaged(ino, bno, "an inode contradicts itself"),
+        })
     }
 
     /// Writes the in-core inode to its block. One credit.
@@ -63,8 +81,11 @@ impl<S: Store> Fs<S> {
     /// # Errors
     ///
     /// What storage returns.
-    pub fn log_inode(&self, _t: &mut S::Trans, _inode: &Inode) -> Result {
-        todo!()
+    pub fn log_inode(&self, t: &mut S::Trans, inode: &Inode) -> Result {
+        let (bno, at) = place(inode.ino)?;
+        let mut slot = [0; INODE_SIZE];
+        inode.format(&mut slot);
+        t.write_at(bno, at, &slot)
     }
 
     /// Announces that an in-core inode is about to change: takes write access to its
@@ -74,34 +95,7 @@ impl<S: Store> Fs<S> {
     /// # Errors
     ///
     /// What storage returns.
-    pub fn touch_inode(&self, _t: &mut S::Trans, _inode: &Inode) -> Result {
-        todo!()
-    }
-
-    /// Allocates an inode near `parent` (directories are spread) and returns it with
-    /// empty trees, no links, all times `now`. The caller fills in the rest and logs it.
-    /// Credits: [`credits::INODE_ALLOC`](crate::libvexfs::credits::INODE_ALLOC).
-    ///
-    /// # Errors
-    ///
-    /// `ENOSPC`, with nothing dirtied.
-    pub fn alloc_inode(
-        &self,
-        _t: &mut S::Trans,
-        _parent: Option<&Inode>,
-        _mode: u16,
-        _now: Time,
-    ) -> Result<Inode> {
-        todo!()
-    }
-
-    /// Frees an inode that has no blocks and no records any more. Credits:
-    /// [`credits::INODE_FREE`](crate::libvexfs::credits::INODE_FREE).
-    ///
-    /// # Errors
-    ///
-    /// `EUCLEAN` if the chunk tree disagrees.
-    pub fn free_inode(&self, _t: &mut S::Trans, _inode: &Inode) -> Result {
-        todo!()
+    pub fn touch_inode(&self, t: &mut S::Trans, inode: &Inode) -> Result {
+        t.write_at(place(inode.ino)?.0, 0, &[])
     }
 }

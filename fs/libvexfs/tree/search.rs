@@ -95,7 +95,7 @@ pub(super) fn choose(
 }
 
 /// Shows the record of `key`, if there is one, to `f`.
-pub(super) fn lookup<S: Store, R>(
+pub(crate) fn lookup<S: Store, R>(
     store: &S,
     root: Root<'_>,
     key: u128,
@@ -111,7 +111,7 @@ pub(super) fn lookup<S: Store, R>(
 }
 
 /// Shows the first record from `key` on to `f`.
-pub(super) fn next<S: Store, R>(
+pub(crate) fn next<S: Store, R>(
     store: &S,
     root: Root<'_>,
     key: u128,
