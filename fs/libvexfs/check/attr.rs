@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The attribute tree: parent pointers, extended attributes, long values. Other kinds of records have files of their own.
+
+use super::tree::{walk_inner, Event};
+use super::Checker;
+use crate::libvexfs::attr::{kind, KIND_SHIFT, REST_MAX};
+use crate::libvexfs::format::Inode;
+use crate::libvexfs::journal::Store;
+use crate::libvexfs::parent::record::ParentRef;
+use crate::libvexfs::xattr::record::{hash, index, Value, XattrRef, CHUNK_LEN, CHUNK_LINK, COUNTER_BITS};
+use kernel::prelude::*;
+use std::collections::BTreeMap;
+
+/// What the attribute tree came to.
+#[derive(Default)]
+pub(super) struct Attrs {
+    /// Blocks of nodes.
+    pub(super) blocks: u64,
+    /// Parent pointers.
+    pub(super) parents: u64,
+    /// Something in it is bad: counts mean nothing.
+    pub(super) damaged: bool,
+    /// How many records of each kind there are.
+    pub(super) kinds: BTreeMap<u8, u64>,
+    /// Long values: chunk id to the length that its attribute says.
+    long: BTreeMap<u32, usize>,
+    /// The chunks seen: id to the number of the next and the bytes so far.
+    chunks: BTreeMap<u32, (u32, usize)>,
+}
+
+impl Attrs {
+    /// How many records of a kind there are.
+    pub(super) fn count(&self, kind: u8) -> u64 {
+        self.kinds.get(&kind).copied().unwrap_or(0)
+    }
+}
+
+impl<S: Store> Checker<'_, S> {
+    pub(super) fn attributes(&mut self, i: &Inode) -> Result<Attrs> {
+        let store = self.store;
+        let mut attrs = Attrs::default();
+        walk_inner(store, i.attr_root(), &mut |event| {
+            match event {
+                Event::Node(bno) => {
+                    attrs.blocks += 1;
+                    let ours = self.claim(i.ino, bno, 1, "attribute tree");
+                    attrs.damaged |= !ours;
+                    return Ok(ours && !self.stopped);
+                }
+                Event::Bad { bno, what } => {
+                    attrs.damaged = true;
+                    self.bad(i.ino, bno, format!("attributes: {what}"));
+                }
+                Event::Record { bno, key, value } => {
+                    let record = (key >> KIND_SHIFT) as u8;
+                    *attrs.kinds.entry(record).or_default() += 1;
+                    self.attribute(i, bno, record, key & REST_MAX, value, &mut attrs)?;
+                }
+            }
+            Ok(true)
+        })?;
+        if !attrs.damaged {
+            self.long_values(i, &mut attrs);
+        }
+        Ok(attrs)
+    }
+
+    fn attribute(
+        &mut self,
+        i: &Inode,
+        bno: u64,
+        record: u8,
+        rest: u128,
+        value: &[u8],
+        attrs: &mut Attrs,
+    ) -> Result {
+        match record {
+            kind::PARENT => match ParentRef::parse(rest, value) {
+                Ok(parent) => {
+                    attrs.parents += 1;
+                    if self.first_pass {
+                        self.parent(i, bno, &parent);
+                    }
+                }
+                Err(_) => {
+                    attrs.damaged = true;
+                    self.bad(i.ino, bno, "impossible parent pointer");
+                }
+            },
+            kind::XATTR => self.xattr(i, bno, rest, value, attrs),
+            kind::CHUNK => self.chunk_of_value(i, bno, rest, value, attrs),
+            _ if self.vector_record(i, bno, record, rest, value)? => {}
+            _ if self.staging_record(i, bno, record, rest, value)? => {}
+            _ => self.bad(i.ino, bno, format!("attributes: a record of unknown kind {record}")),
+        }
+        Ok(())
+    }
+
+    fn xattr(&mut self, i: &Inode, bno: u64, rest: u128, value: &[u8], attrs: &mut Attrs) {
+        let Ok(xattr) = XattrRef::parse(value) else {
+            attrs.damaged = true;
+            return self.bad(i.ino, bno, "impossible extended attribute");
+        };
+        let name = String::from_utf8_lossy(xattr.name).into_owned();
+        if rest >> COUNTER_BITS != u128::from(hash(&self.sb.hash_key, xattr.index, xattr.name)) {
+            self.bad(i.ino, bno, format!("extended attribute '{name}' is in the wrong place"));
+        }
+        if !(index::USER..=index::SYSTEM).contains(&xattr.index) {
+            self.bad(i.ino, bno, format!("extended attribute '{name}' has an unknown prefix"));
+        }
+        if let Value::Chunks(id) = xattr.value {
+            if attrs.long.insert(id, xattr.len).is_some() {
+                self.bad(i.ino, bno, format!("extended attribute '{name}' shares its value with another"));
+            }
+        }
+    }
+
+    fn chunk_of_value(&mut self, i: &Inode, bno: u64, rest: u128, value: &[u8], attrs: &mut Attrs) {
+        let (id, n) = ((rest >> 32) as u32, rest as u32);
+        let (next, bytes) = attrs.chunks.entry(id).or_insert((0, 0));
+        let whole = *bytes == *next as usize * CHUNK_LEN;
+        let right = rest >> 64 == 0 && n == *next && whole && (1..=CHUNK_LEN).contains(&value.len());
+        *next = next.saturating_add(1);
+        *bytes = bytes.saturating_add(value.len());
+        if !right {
+            attrs.damaged = true;
+            self.bad(i.ino, bno, format!("a long value has missing or wrong pieces (id {id}, piece {n})"));
+        }
+    }
+
+    fn long_values(&mut self, i: &Inode, attrs: &mut Attrs) {
+        let mut wanted = core::mem::take(&mut attrs.long);
+        if i.is_link() && !i.has_inline_link() {
+            wanted.insert(CHUNK_LINK, i.size as usize);
+        }
+        for (id, (_, bytes)) in &attrs.chunks {
+            match wanted.remove(id) {
+                Some(len) if len == *bytes => {}
+                Some(len) => self.bad(i.ino, 0, format!("a long value (id {id}) has {bytes} bytes, rightly {len}")),
+                None => self.bad(i.ino, 0, format!("a long value (id {id}) that belongs to nothing")),
+            }
+        }
+        for (id, len) in wanted {
+            self.bad(i.ino, 0, format!("a long value (id {id}) of {len} bytes is missing"));
+        }
+    }
+}
