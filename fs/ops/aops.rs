@@ -14,7 +14,8 @@ use kernel::error::code::*;
 use kernel::prelude::*;
 
 use crate::libvexfs::extent::Mapping;
-use crate::libvexfs::journal::{Store, Trans};
+use crate::libvexfs::errno::enodata;
+use crate::libvexfs::journal::{tid_geq, Store, Trans};
 use crate::libvexfs::{credits, format::Inode, Mode};
 use crate::vfs::inode::VexInode;
 use crate::vfs::iomap::{BLOCK, BLOCK_SHIFT};
@@ -84,7 +85,7 @@ fn read(vi: &VexInode, core: &Inode, want: &Want) -> Result<Extent> {
         kind,
         seq: vi.data().seq(),
         new: false,
-        uncommitted: (vi.fs().store.committed().wrapping_sub(vi.data().commit_tid(true)) as i32) < 0,
+        uncommitted: !tid_geq(vi.fs().store.committed(), vi.data().commit_tid(true)),
     })
 }
 
@@ -92,8 +93,8 @@ fn read(vi: &VexInode, core: &Inode, want: &Want) -> Result<Extent> {
 ///
 /// # Errors
 ///
-/// EAGAIN when it would sleep and must not; EIO for data that is offline, unless it is only reported: who reads it has
-/// recalled it before (`ops::staging`), and pins it while he does.
+/// EAGAIN when it would sleep and must not; ENODATA for data that is offline, unless it is only reported: who uses it
+/// recalls it first, and again if it has gone in between (`ops::file`).
 ///
 /// # Context
 ///
@@ -106,7 +107,7 @@ pub(crate) fn lookup(vi: &VexInode, want: &Want) -> Result<Extent> {
     }
     let extent = read(vi, &core, want)?;
     if extent.kind == Kind::Elsewhere && !want.report {
-        return Err(EIO);
+        return Err(enodata());
     }
     Ok(extent)
 }
@@ -166,7 +167,7 @@ fn allocate_once(vi: &VexInode, want: &Want) -> Result<Extent> {
             }
             Err(e) => Err(e),
         },
-        Kind::Elsewhere => Err(EIO),
+        Kind::Elsewhere => Err(enodata()),
         _ => Ok(seen),
     };
     drop(core);

@@ -7,6 +7,9 @@
 
 use kernel::prelude::*;
 
+use crate::libvexfs::errno::enodata;
+use crate::libvexfs::extent::{Mapping, MAX_LBLK};
+use crate::libvexfs::format::inode::STATE_OFFLINE;
 use crate::libvexfs::journal::{Store, Trans};
 use crate::libvexfs::vector::stale;
 use crate::ops::truncate;
@@ -77,32 +80,68 @@ pub(crate) fn read(request: &mut Request<'_>) -> Result<usize> {
     if request.count() == 0 {
         return Ok(0);
     }
-    before_read(vi, request.pos(), request.count(), request.nowait())?;
-    if !request.direct() {
-        return request.buffered_read();
+    online(request, |request| {
+        if !request.direct() {
+            return request.buffered_read();
+        }
+        request.accessed();
+        let _lock = RwLocked::take(vi, Mode::Shared, request.nowait())?;
+        request.direct_read()
+    })
+}
+
+/// Does `io` once the data that it needs is here, and again if that has gone offline in between.
+fn online(
+    request: &mut Request<'_>,
+    mut io: impl FnMut(&mut Request<'_>) -> Result<usize>,
+) -> Result<usize> {
+    let vi = request.inode();
+    loop {
+        let (pos, len) = (request.pos(), request.count());
+        before_read(vi, pos, len, request.nowait())?;
+        match io(request) {
+            // The page cache makes EIO of whatever kept a folio from being read.
+            Err(e) if (e == EIO || e == enodata()) && is_offline(vi, request.pos(), len)? => {}
+            other => return other,
+        }
     }
-    request.accessed();
-    let _lock = RwLocked::take(vi, Mode::Shared, request.nowait())?;
-    request.direct_read()
+}
+
+/// Whether some of `[pos, pos + len)` is offline.
+fn is_offline(vi: &VexInode, pos: u64, len: u64) -> Result<bool> {
+    let core = vi.core().read();
+    if core.state & STATE_OFFLINE == 0 {
+        return Ok(false);
+    }
+    let end = pos.saturating_add(len).div_ceil(BLOCK).min(MAX_LBLK);
+    let mut next = pos / BLOCK;
+    while next < end {
+        match vi.fs().map(&core, next, end - next)? {
+            Mapping::Offline { .. } => return Ok(true),
+            other => next = next.saturating_add(other.len().max(1)),
+        }
+    }
+    Ok(false)
 }
 
 /// `write_iter`.
 pub(crate) fn write(request: &mut Request<'_>) -> Result<usize> {
     let vi = request.inode();
     vi.check_running()?;
-    before_read(vi, request.pos(), request.count(), request.nowait())?;
-    if request.direct() {
-        match write_direct(request) {
-            // Folios of the range could not be dropped: go through the page cache instead.
-            Err(e) if e.to_errno() == -(bindings::ENOTBLK as i32) => {
-                let (pos, n) = write_buffered(request)?;
-                request.flush_and_drop(pos, n)?;
-                return Ok(n);
+    online(request, |request| {
+        if request.direct() {
+            match write_direct(request) {
+                // Folios of the range could not be dropped: go through the page cache instead.
+                Err(e) if e.to_errno() == -(bindings::ENOTBLK as i32) => {
+                    let (pos, n) = write_buffered(request)?;
+                    request.flush_and_drop(pos, n)?;
+                    return Ok(n);
+                }
+                other => return other,
             }
-            other => return other,
         }
-    }
-    write_buffered(request).map(|(_, n)| n)
+        write_buffered(request).map(|(_, n)| n)
+    })
 }
 
 /// Writes through the page cache; returns where, and how much.
@@ -182,31 +221,26 @@ fn zero_gap(vi: &VexInode, pos: u64) -> Result {
 /// Writes past the page cache.
 fn write_direct(request: &mut Request<'_>) -> Result<usize> {
     let vi = request.inode();
-    let (pos, count) = (request.pos(), request.count());
-    if (pos | count) & (vi.sector_size() - 1) != 0 {
+    let count = request.count();
+    if (request.pos() | count) & (vi.sector_size() - 1) != 0 {
         return Err(EINVAL);
     }
-    let aligned = (pos | count) & (BLOCK - 1) == 0;
     // Parts of blocks are zeroed around data in blocks that were never written, so two such writes to one block must
     // not run side by side. A plain overwrite needs no zeroing: try that first.
-    let mut alone = !aligned && pos.saturating_add(count) >= vi.size();
-    if alone && request.nowait() {
-        return Err(EAGAIN);
-    }
+    let mut alone = false;
     loop {
-        let mut lock = RwLocked::take(vi, if alone { Mode::Exclusive } else { Mode::Shared }, request.nowait())?;
-        if lock.mode() == Mode::Shared && (request.may_remove_privs() || request.pos() > vi.size() || vi.data().needs_trim()) {
-            drop(lock);
-            lock = RwLocked::take(vi, Mode::Exclusive, request.nowait())?;
-        }
-        let before = request.count();
+        let exclusive = alone || request.may_remove_privs() || vi.data().needs_trim();
+        let mode = if exclusive { Mode::Exclusive } else { Mode::Shared };
+        let mut lock = RwLocked::take(vi, mode, request.nowait())?;
         if request.generic_checks()? == 0 {
             return Ok(0);
         }
-        if lock.mode() == Mode::Shared && request.pos() > vi.size() {
-            // O_APPEND moved the position, or a truncate the size.
+        // Where it goes is known only now (O_APPEND, limits), and the size holds still only under the exclusive lock.
+        let (pos, end, size) = (request.pos(), request.pos().saturating_add(request.count()), vi.size());
+        let aligned = (pos | end) & (BLOCK - 1) == 0;
+        if mode == Mode::Shared && (pos > size || (!aligned && end >= size)) {
             drop(lock);
-            request.reexpand(before);
+            request.reexpand(count);
             alone = true;
             continue;
         }
@@ -214,17 +248,14 @@ fn write_direct(request: &mut Request<'_>) -> Result<usize> {
         let flags = if aligned {
             lock.downgrade();
             0
-        } else if alone {
+        } else if mode == Mode::Exclusive {
             vi.wait_for_direct_io();
             bindings::IOMAP_DIO_FORCE_WAIT
         } else {
             bindings::IOMAP_DIO_OVERWRITE_ONLY
         };
         match request.direct_write(flags) {
-            Err(e) if e == EAGAIN && !aligned && !alone && !request.nowait() => {
-                drop(lock);
-                alone = true;
-            }
+            Err(e) if e == EAGAIN && flags == bindings::IOMAP_DIO_OVERWRITE_ONLY && !request.nowait() => alone = true,
             other => return other,
         }
     }
@@ -240,7 +271,9 @@ pub(crate) fn sync_metadata(vi: &VexInode, datasync: bool) -> Result {
     if vi.read_only() {
         return Ok(());
     }
-    vi.flush_attributes()?;
+    if !datasync {
+        vi.flush_attributes()?;
+    }
     // The data is in the device's cache. The commit record of a transaction that is still to come flushes it too;
     // otherwise nothing has flushed it yet.
     let tid = vi.data().commit_tid(datasync);

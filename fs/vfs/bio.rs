@@ -11,13 +11,13 @@
 //! inode durable.
 
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use kernel::error::code::*;
 use kernel::prelude::*;
 use kernel::types::Opaque;
 
-use crate::libvexfs::journal::Tid;
+use crate::libvexfs::journal::{tid_geq, Tid};
 use crate::ops::aops;
 use crate::vfs::bindings;
 use crate::vfs::inode::VexInode;
@@ -60,6 +60,29 @@ impl Drop for IoendQueue {
     }
 }
 
+/// The newest of the transactions that were noted. Two that run side by side may come in either order.
+struct NewestTid(AtomicU64);
+
+impl NewestTid {
+    /// Set beside the number once there is one.
+    const KNOWN: u64 = 1 << 32;
+
+    const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    fn note(&self, tid: Tid) {
+        // An error says that a newer one is there.
+        let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |old| {
+            (old & Self::KNOWN == 0 || tid_geq(tid, old as Tid)).then_some(Self::KNOWN | u64::from(tid))
+        });
+    }
+
+    fn get(&self) -> Tid {
+        self.0.load(Ordering::Acquire) as Tid
+    }
+}
+
 /// What an inode keeps for its file data beside the metadata proper.
 #[repr(C)]
 pub(crate) struct DataState {
@@ -71,8 +94,8 @@ pub(crate) struct DataState {
     /// the inode's metadata lock held for write.
     map_seq: AtomicU64,
     /// The newest transactions that changed anything of the inode, and anything that its data depends on.
-    sync_tid: AtomicU32,
-    datasync_tid: AtomicU32,
+    sync_tid: NewestTid,
+    datasync_tid: NewestTid,
     /// Blocks beyond the end of file may be left to free: see `ops::truncate`.
     trim: AtomicBool,
     /// The block of the end of file is known to be zero behind it, on disk: see `ops::truncate`.
@@ -101,8 +124,8 @@ impl DataState {
             );
             bindings::vexfs_helper_init_work((&raw mut (*this).work).cast(), Some(complete));
             (&raw mut (*this).map_seq).write(AtomicU64::new(0));
-            (&raw mut (*this).sync_tid).write(AtomicU32::new(0));
-            (&raw mut (*this).datasync_tid).write(AtomicU32::new(0));
+            (&raw mut (*this).sync_tid).write(NewestTid::new());
+            (&raw mut (*this).datasync_tid).write(NewestTid::new());
             (&raw mut (*this).trim).write(AtomicBool::new(false));
             (&raw mut (*this).tail_clean).write(AtomicBool::new(false));
         }
@@ -120,18 +143,18 @@ impl DataState {
 
     /// Transaction `tid` changed the inode; `datasync`: something that its data needs to be read back.
     pub(crate) fn note(&self, tid: Tid, datasync: bool) {
-        self.sync_tid.store(tid, Ordering::Release);
+        self.sync_tid.note(tid);
         if datasync {
-            self.datasync_tid.store(tid, Ordering::Release);
+            self.datasync_tid.note(tid);
         }
     }
 
     /// The transaction that fsync (or fdatasync) has to see committed.
     pub(crate) fn commit_tid(&self, datasync: bool) -> Tid {
         if datasync {
-            self.datasync_tid.load(Ordering::Acquire)
+            self.datasync_tid.get()
         } else {
-            self.sync_tid.load(Ordering::Acquire)
+            self.sync_tid.get()
         }
     }
 

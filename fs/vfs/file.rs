@@ -119,11 +119,6 @@ impl<'a> RwLocked<'a> {
         }
     }
 
-    /// How it is held.
-    pub(crate) fn mode(&self) -> Mode {
-        self.mode
-    }
-
     /// Lets other shared holders in.
     pub(crate) fn downgrade(&mut self) {
         if self.mode == Mode::Exclusive {
