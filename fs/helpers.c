@@ -485,6 +485,11 @@ u32 vexfs_helper_d_name_len(const struct dentry *dentry)
 	return dentry->d_name.len;
 }
 
+const struct qstr *vexfs_helper_d_qstr(const struct dentry *dentry)
+{
+	return &dentry->d_name;
+}
+
 const unsigned char *vexfs_helper_qstr_name(const struct qstr *name)
 {
 	return name->name;
@@ -597,6 +602,11 @@ struct mnt_idmap *vexfs_helper_nop_mnt_idmap(void)
 struct mnt_idmap *vexfs_helper_file_mnt_idmap(const struct file *file)
 {
 	return file_mnt_idmap(file);
+}
+
+const char *vexfs_helper_fs_parameter_string(const struct fs_parameter *param)
+{
+	return param->string;
 }
 
 int vexfs_helper_fs_parse(struct fs_context *fc,

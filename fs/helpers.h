@@ -236,6 +236,7 @@ bool vexfs_helper_d_really_is_positive(const struct dentry *dentry);
 bool vexfs_helper_d_unhashed(const struct dentry *dentry);
 const unsigned char *vexfs_helper_d_name(const struct dentry *dentry);
 u32 vexfs_helper_d_name_len(const struct dentry *dentry);
+const struct qstr *vexfs_helper_d_qstr(const struct dentry *dentry);
 const unsigned char *vexfs_helper_qstr_name(const struct qstr *name);
 u32 vexfs_helper_qstr_len(const struct qstr *name);
 bool vexfs_helper_dir_emit(struct dir_context *ctx, const char *name,
@@ -263,6 +264,7 @@ void vexfs_helper_super_set_uuid(struct super_block *sb, const u8 *uuid,
 const char *vexfs_helper_sb_id(const struct super_block *sb);
 struct mnt_idmap *vexfs_helper_nop_mnt_idmap(void);
 struct mnt_idmap *vexfs_helper_file_mnt_idmap(const struct file *file);
+const char *vexfs_helper_fs_parameter_string(const struct fs_parameter *param);
 int vexfs_helper_fs_parse(struct fs_context *fc,
 			  const struct fs_parameter_spec *desc,
 			  struct fs_parameter *param,
@@ -333,6 +335,7 @@ struct file *vexfs_helper_vmf_unlock_for_io(struct vm_fault *vmf);
 
 /* --- Locks, waiting, work ------------------------------------------------ */
 
+void vexfs_helper_down_write_nested(struct rw_semaphore *sem, int depth);
 void vexfs_helper_init_rwsem(struct rw_semaphore *sem, const char *name,
 			     struct lock_class_key *key);
 void vexfs_helper_mutex_init(struct mutex *lock, const char *name,

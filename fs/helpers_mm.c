@@ -152,6 +152,11 @@ bool vexfs_helper_vma_is_shared_maywrite(const struct vm_area_struct *vma)
 
 /* --- Locks, waiting, work ------------------------------------------------ */
 
+void vexfs_helper_down_write_nested(struct rw_semaphore *sem, int depth)
+{
+	down_write_nested(sem, depth);
+}
+
 void vexfs_helper_init_rwsem(struct rw_semaphore *sem, const char *name,
 			     struct lock_class_key *key)
 {

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Ioctls, by number. Those of VexFS are told apart by type and number alone: their structures may
+//! grow, so each carries its own size.
+
+use crate::vfs::{
+    bindings,
+    ioctl::{capable, while_frozen, File},
+    user,
+};
+use kernel::{ioctl::*, prelude::*};
+
+/// The type of VexFS's own ioctls.
+const VEXFS: u32 = 0xf7;
+
+/// `FS_IOC_GETVERSION`: the generation.
+const GETVERSION: u32 = _IOR::<c_long>(b'v' as u32, 1);
+/// The same, from 32-bit programs.
+const GETVERSION_32: u32 = _IOR::<i32>(b'v' as u32, 1);
+/// `FS_IOC_SHUTDOWN`, which XFS brought up.
+const SHUTDOWN: u32 = _IOR::<u32>(b'X' as u32, 125);
+
+/// Write everything, then shut down.
+const SHUTDOWN_DEFAULT: u32 = 0;
+/// Commit the journal, then shut down.
+const SHUTDOWN_LOGFLUSH: u32 = 1;
+/// Shut down at once.
+const SHUTDOWN_NOLOGFLUSH: u32 = 2;
+
+/// Translates the number of an ioctl from a 32-bit program.
+pub(crate) fn from_compat(cmd: u32) -> u32 {
+    if cmd == GETVERSION_32 {
+        GETVERSION
+    } else {
+        cmd
+    }
+}
+
+/// Answers an ioctl on an open file or directory.
+///
+/// # Errors
+///
+/// `ENOTTY` for unknown numbers, `EIO` when the file system is shut down, and each one's own.
+pub(crate) fn dispatch(file: &File, cmd: u32, arg: usize) -> Result<isize> {
+    file.inode().check_running()?;
+    if _IOC_TYPE(cmd) == VEXFS {
+        return own(file, _IOC_NR(cmd), arg);
+    }
+    match cmd {
+        GETVERSION => user::write(arg, &file.inode().generation().to_ne_bytes())?,
+        SHUTDOWN => shut_down(file, user::read_u32(arg)?)?,
+        _ => return Err(ENOTTY),
+    }
+    Ok(0)
+}
+
+/// Answers one of VexFS's own.
+fn own(file: &File, nr: u32, arg: usize) -> Result<isize> {
+    let _ = (file, arg);
+    match nr {
+        _ => Err(ENOTTY),
+    }
+}
+
+/// Shuts the file system down, as a test of what a crash leaves, or because its device is ill.
+fn shut_down(file: &File, how: u32) -> Result {
+    if !capable(bindings::CAP_SYS_ADMIN) {
+        return Err(EPERM);
+    }
+    let inode = file.inode();
+    let store = &inode.fs().store;
+    match how {
+        SHUTDOWN_DEFAULT => while_frozen(inode, || store.shut_down()),
+        SHUTDOWN_LOGFLUSH => {
+            // Whether it works or not, nothing is written afterwards.
+            let _ = crate::libvexfs::journal::Store::commit(store);
+            store.shut_down();
+            Ok(())
+        }
+        SHUTDOWN_NOLOGFLUSH => {
+            store.shut_down();
+            Ok(())
+        }
+        _ => Err(EINVAL),
+    }
+}

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Names: looking them up, making, linking, moving and removing them.
+//!
+//! Lock order: the VFS holds the `i_rwsem` of every directory and victim that an operation
+//! changes, so of two operations on one name only one is here. Inside: transaction, then the cores
+//! of the directories by number, then those of the other inodes by number. The depth that lockdep
+//! is told counts up in that order.
+
+use crate::libvexfs::{
+    credits,
+    dir::NAME_MAX,
+    errno::{enametoolong, estale},
+    format::inode::{S_IFLNK, S_IFMT, STATE_INTERNAL},
+    journal::{Store as _, Tid, Trans as _},
+    namespace::NewInode as Spec,
+    Inode as Core,
+};
+use crate::vfs::{
+    dentry::{Dentry, IdMap},
+    inode::{InodeRef, LockedInode, NewInode, VexInode},
+    security,
+};
+use kernel::prelude::*;
+
+/// What is to be made.
+pub(crate) struct What<'a> {
+    /// Type and permissions.
+    pub(crate) mode: u16,
+    /// Number of a device node.
+    pub(crate) rdev: u32,
+    /// Target of a symbolic link.
+    pub(crate) target: &'a [u8],
+}
+
+impl What<'_> {
+    fn credits(&self) -> usize {
+        if self.mode & S_IFMT == S_IFLNK {
+            credits::SYMLINK
+        } else {
+            credits::CREATE
+        }
+    }
+
+    /// What libvexfs is told about it.
+    fn spec(&self, new: &NewInode) -> Spec<'_> {
+        Spec {
+            mode: new.mode(),
+            uid: new.uid(),
+            gid: new.gid(),
+            rdev: self.rdev,
+            target: self.target,
+            now: new.now(),
+            ..Spec::default()
+        }
+    }
+}
+
+/// Finds a name.
+///
+/// # Errors
+///
+/// `ENAMETOOLONG`; `EUCLEAN` if the name leads nowhere; `EIO`, `ENOMEM`.
+pub(crate) fn lookup(dir: &VexInode, dentry: &Dentry) -> Result<Option<InodeRef>> {
+    dir.check_running()?;
+    if dentry.name().len() > NAME_MAX {
+        return Err(enametoolong());
+    }
+    let mount = dir.mount();
+    mount.judge(find(dir, dentry.name()))
+}
+
+fn find(dir: &VexInode, name: &[u8]) -> Result<Option<InodeRef>> {
+    let fs = dir.fs();
+    let entry = fs.lookup(&dir.core().read(), name)?;
+    let Some(entry) = entry else {
+        return Ok(None);
+    };
+    let inode = VexInode::get(dir.sb(), entry.ino, None).map_err(|e| {
+        if e == estale() {
+            return fs.damaged(dir.ino(), 0, "a name leads to a free inode");
+        }
+        e
+    })?;
+    let sound = {
+        let core = inode.core().read();
+        core.state & STATE_INTERNAL == 0 && u16::from(entry.dtype) == core.mode >> 12
+    };
+    if !sound {
+        return Err(fs.damaged(inode.ino(), 0, "a name leads to an inode of another kind"));
+    }
+    Ok(Some(inode))
+}
+
+/// Makes an inode with a name.
+///
+/// # Errors
+///
+/// As `libvexfs::Fs::create`.
+pub(crate) fn create(idmap: &IdMap, dir: &VexInode, dentry: &Dentry, what: &What<'_>) -> Result {
+    dir.check_running()?;
+    let (mount, fs) = (dir.mount(), dir.fs());
+    let new = NewInode::new(idmap, dir, what.mode)?;
+    let labels = security::labels(new.inode(), dir, Some(dentry))?;
+    let spec = what.spec(&new);
+    let made = mount.with_space(|| {
+        let mut t = fs.store.begin(what.credits())?;
+        let mut parent = dir.core().write();
+        dir.store_attributes(&mut parent);
+        let core = fs.create(&mut t, &mut parent, dentry.name(), &spec)?;
+        let tid = t.tid();
+        dir.show(&parent);
+        dir.data().note(tid, true);
+        drop(parent);
+        t.stop()?;
+        Ok((core, tid))
+    });
+    let (core, tid) = mount.judge(made)?;
+    let inode = publish(dir, new, core, tid)?;
+    let labelled = label(&inode, &labels);
+    dentry.instantiate_new(inode);
+    labelled?;
+    dir.sync_if_asked(tid)
+}
+
+/// Makes an inode without a name.
+///
+/// # Errors
+///
+/// As `libvexfs::Fs::tmpfile`.
+pub(crate) fn tmpfile(idmap: &IdMap, dir: &VexInode, mode: u16) -> Result<LockedInode> {
+    dir.check_running()?;
+    let (mount, fs) = (dir.mount(), dir.fs());
+    let what = What { mode, rdev: 0, target: &[] };
+    let new = NewInode::new(idmap, dir, mode)?;
+    let labels = security::labels(new.inode(), dir, None)?;
+    let spec = what.spec(&new);
+    let made = mount.with_space(|| {
+        let mut t = fs.store.begin(credits::TMPFILE)?;
+        let core = fs.tmpfile(&mut t, &dir.core().read(), &spec)?;
+        let tid = t.tid();
+        t.stop()?;
+        Ok((core, tid))
+    });
+    let (core, tid) = mount.judge(made)?;
+    let inode = publish(dir, new, core, tid)?;
+    if let Err(e) = label(&inode, &labels) {
+        inode.abandon();
+        return Err(e);
+    }
+    Ok(inode)
+}
+
+/// Shows a new inode to the world.
+fn publish(dir: &VexInode, new: NewInode, core: Core, tid: Tid) -> Result<LockedInode> {
+    let (mount, ino) = (dir.mount(), core.ino);
+    let published = new.publish(core, tid).map_err(|e| {
+        if e == EBUSY {
+            return mount.fs.damaged(ino, 0, "an inode in use was given out as new");
+        }
+        e
+    });
+    mount.judge(published)
+}
+
+/// Gives a new inode the attributes that security modules want it to have.
+fn label(inode: &VexInode, labels: &security::Labels) -> Result {
+    for (name, value) in labels.iter() {
+        super::xattr::set_security(inode, name, value)?;
+    }
+    Ok(())
+}
+
+/// Gives an inode one more name.
+///
+/// # Errors
+///
+/// As `libvexfs::Fs::link`.
+pub(crate) fn link(old: &Dentry, dir: &VexInode, dentry: &Dentry) -> Result {
+    dir.check_running()?;
+    let target = old.inode().ok_or(ENOENT)?;
+    let (mount, fs) = (dir.mount(), dir.fs());
+    let done = mount.with_space(|| {
+        let now = dir.now();
+        let mut t = fs.store.begin(credits::LINK)?;
+        let mut parent = dir.core().write();
+        let mut child = target.core().write_nested(1);
+        dir.store_attributes(&mut parent);
+        target.store_attributes(&mut child);
+        fs.link(&mut t, &mut parent, dentry.name(), &mut child, now)?;
+        let tid = t.tid();
+        dir.show(&parent);
+        target.show(&child);
+        dir.data().note(tid, true);
+        target.data().note(tid, true);
+        drop((child, parent));
+        t.stop()?;
+        Ok(tid)
+    });
+    let tid = mount.judge(done)?;
+    dentry.instantiate(target.hold());
+    dir.sync_if_asked(tid)
+}
+
+/// Removes a name.
+///
+/// # Errors
+///
+/// As `libvexfs::Fs::unlink`.
+pub(crate) fn unlink(dir: &VexInode, dentry: &Dentry) -> Result {
+    remove(dir, dentry, false)
+}
+
+/// Removes an empty directory.
+///
+/// # Errors
+///
+/// As `libvexfs::Fs::rmdir`.
+pub(crate) fn rmdir(dir: &VexInode, dentry: &Dentry) -> Result {
+    remove(dir, dentry, true)
+}
+
+fn remove(dir: &VexInode, dentry: &Dentry, directory: bool) -> Result {
+    dir.check_running()?;
+    let target = dentry.inode().ok_or(ENOENT)?;
+    let (mount, fs) = (dir.mount(), dir.fs());
+    let done = mount.with_space(|| {
+        let now = dir.now();
+        let mut t = fs.store.begin(credits::UNLINK)?;
+        let mut parent = dir.core().write();
+        let mut child = target.core().write_nested(1);
+        dir.store_attributes(&mut parent);
+        target.store_attributes(&mut child);
+        if directory {
+            fs.rmdir(&mut t, &mut parent, dentry.name(), &mut child, now)?;
+        } else {
+            fs.unlink(&mut t, &mut parent, dentry.name(), &mut child, now)?;
+        }
+        let tid = t.tid();
+        dir.show(&parent);
+        target.show(&child);
+        dir.data().note(tid, true);
+        target.data().note(tid, true);
+        drop((child, parent));
+        t.stop()?;
+        Ok(tid)
+    });
+    let tid = mount.judge(done)?;
+    dir.sync_if_asked(tid)
+}
+
+/// The target of a symbolic link, terminated.
+///
+/// # Errors
+///
+/// `EUCLEAN`, `EIO`, `ENOMEM`.
+pub(crate) fn read_link(inode: &VexInode) -> Result<KVec<u8>> {
+    inode.check_running()?;
+    let mut target = KVec::new();
+    let read = inode.fs().read_symlink(&inode.core().read(), &mut target);
+    inode.mount().judge(read)?;
+    target.push(0, GFP_KERNEL)?;
+    Ok(target)
+}

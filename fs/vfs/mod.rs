@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Safe Rust over the kernel's C interface. Every `unsafe` of the module that is not SIMD is here.
+//!
+//! Functions that the VFS calls turn its pointers into typed references and call `ops`, where the
+//! decisions are.
+
+pub(crate) mod attr;
+mod attributes;
+pub(crate) mod bindings;
+pub(crate) mod bio;
+pub(crate) mod buffer;
+pub(crate) mod crc32c;
+pub(crate) mod data;
+pub(crate) mod dentry;
+mod directory;
+pub(crate) mod fault;
+pub(crate) mod file;
+pub(crate) mod folio;
+pub(crate) mod inode;
+pub(crate) mod internal_file;
+pub(crate) mod iomap;
+pub(crate) mod ioctl;
+mod jbd2;
+pub(crate) mod log;
+pub(crate) mod mount;
+mod namei;
+pub(crate) mod sched;
+pub(crate) mod security;
+pub(crate) mod store;
+pub(crate) mod super_block;
+mod super_ops;
+pub(crate) mod sync;
+pub(crate) mod table;
+mod tables;
+pub(crate) mod user;
+pub(crate) mod wait;
+mod xattr;

@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Mounting: the file system type, the mount options, and how a super block comes and goes.
+
+use super::{
+    bindings,
+    dentry::errno,
+    inode::{InodeCache, VexInode},
+    log,
+    super_block::{Mount, OnError, Options, SuperBlock},
+    super_ops::SUPER_OPS,
+    table::Table,
+    xattr,
+};
+use crate::{
+    libvexfs::{journal::BLOCK_SIZE, namespace::LINK_MAX},
+    ops::mount,
+};
+use core::cell::UnsafeCell;
+use kernel::{
+    error::to_result,
+    prelude::*,
+    str::as_char_ptr_in_const_context,
+};
+
+/// "VexF".
+const MAGIC: c_ulong = 0x5665_7846;
+/// What offsets in files are limited to.
+const MAX_FILE_SIZE: i64 = 1 << 44;
+/// The super block's flag of read-only mounts.
+const SB_RDONLY: u32 = 1;
+
+extern "C" {
+    // The kernel crate gave its own name for it up in 7.3.
+    static mut __this_module: bindings::module;
+}
+
+/// The address of this module, for the tables that keep it loaded.
+pub(super) const fn this_module() -> *mut bindings::module {
+    &raw mut __this_module
+}
+
+/// A file system type, which the VFS links into its list.
+struct FsType(UnsafeCell<bindings::file_system_type>);
+
+// SAFETY: Only the VFS changes it, under its own lock.
+unsafe impl Sync for FsType {}
+
+static FS_TYPE: FsType = FsType(UnsafeCell::new(bindings::file_system_type {
+    name: as_char_ptr_in_const_context(c"vexfs"),
+    fs_flags: (bindings::FS_REQUIRES_DEV | bindings::FS_ALLOW_IDMAP) as c_int,
+    init_fs_context: Some(init_fs_context),
+    parameters: PARAMETERS.as_ptr().cast(),
+    kill_sb: Some(kill_sb),
+    owner: this_module(),
+    ..pin_init::zeroed()
+}));
+
+/// The registered file system type. Dropping it takes it back.
+pub(crate) struct Registration {
+    // Dropped after the type was taken back.
+    _cache: InodeCache,
+}
+
+impl Registration {
+    /// Registers the file system type.
+    pub(crate) fn new() -> Result<Self> {
+        let cache = InodeCache::new()?;
+        // SAFETY: The type is static, and taken back before the module goes.
+        to_result(unsafe { bindings::register_filesystem(FS_TYPE.0.get()) })?;
+        Ok(Registration { _cache: cache })
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        // SAFETY: It was registered. No super block is left, since each one holds the module.
+        unsafe { bindings::unregister_filesystem(FS_TYPE.0.get()) };
+    }
+}
+
+/// Numbers of the options in [`PARAMETERS`].
+const OPT_ERRORS: u8 = 0;
+const OPT_NORECOVERY: u8 = 1;
+
+static PARAMETERS: Table<[bindings::fs_parameter_spec; 3]> = Table::new([
+    bindings::fs_parameter_spec {
+        name: as_char_ptr_in_const_context(c"errors"),
+        type_: Some(bindings::fs_param_is_string),
+        opt: OPT_ERRORS,
+        ..pin_init::zeroed()
+    },
+    bindings::fs_parameter_spec {
+        name: as_char_ptr_in_const_context(c"norecovery"),
+        opt: OPT_NORECOVERY,
+        ..pin_init::zeroed()
+    },
+    pin_init::zeroed(),
+]);
+
+static CONTEXT_OPS: Table<bindings::fs_context_operations> =
+    Table::new(bindings::fs_context_operations {
+        free: Some(context_free),
+        parse_param: Some(context_parse_param),
+        get_tree: Some(context_get_tree),
+        reconfigure: Some(context_reconfigure),
+        ..pin_init::zeroed()
+    });
+
+/// What the options of a request say; what it does not say stays as it is.
+#[derive(Default)]
+struct Request {
+    errors: Option<OnError>,
+    norecovery: bool,
+}
+
+impl Request {
+    /// The request of a context of ours.
+    ///
+    /// # Safety
+    ///
+    /// `fc` is valid and came from [`init_fs_context`].
+    unsafe fn of<'a>(fc: *mut bindings::fs_context) -> &'a mut Self {
+        // SAFETY: `init_fs_context` put a Request there, and the VFS uses a context in one thread.
+        unsafe { &mut *(*fc).fs_private.cast::<Self>() }
+    }
+
+    fn parse(&mut self, opt: c_int, value: &[u8]) -> Result {
+        if opt == c_int::from(OPT_NORECOVERY) {
+            self.norecovery = true;
+            return Ok(());
+        }
+        let mut names = OnError::NAMES.iter();
+        let (_, errors) = names.find(|(name, _)| name.as_bytes() == value).ok_or(EINVAL)?;
+        self.errors = Some(*errors);
+        Ok(())
+    }
+}
+
+/// # Safety
+///
+/// Called by the VFS with a new context.
+unsafe extern "C" fn init_fs_context(fc: *mut kernel::bindings::fs_context) -> c_int {
+    let Ok(request) = KBox::new(Request::default(), GFP_KERNEL) else {
+        return ENOMEM.to_errno();
+    };
+    let fc = fc.cast::<bindings::fs_context>();
+    // SAFETY: The context is new and ours to fill.
+    unsafe {
+        (*fc).fs_private = KBox::into_raw(request).cast();
+        (*fc).ops = CONTEXT_OPS.as_ptr();
+    }
+    0
+}
+
+/// # Safety
+///
+/// Called by the VFS, once, with a context of ours.
+unsafe extern "C" fn context_free(fc: *mut bindings::fs_context) {
+    // SAFETY: `init_fs_context` put the box there; nobody uses it any more.
+    unsafe {
+        let request = (*fc).fs_private.cast::<Request>();
+        if !request.is_null() {
+            drop(KBox::from_raw(request));
+        }
+    }
+}
+
+/// # Safety
+///
+/// Called by the VFS with a context of ours and a parameter.
+unsafe extern "C" fn context_parse_param(
+    fc: *mut bindings::fs_context,
+    param: *mut bindings::fs_parameter,
+) -> c_int {
+    let mut result = bindings::fs_parse_result::default();
+    // SAFETY: The arguments are the VFS's, the table is static. A string value is terminated.
+    unsafe {
+        let spec = PARAMETERS.as_ptr().cast();
+        let opt = bindings::vexfs_helper_fs_parse(fc, spec, param, &raw mut result);
+        if opt < 0 {
+            return opt;
+        }
+        let value: &[u8] = if opt == c_int::from(OPT_ERRORS) {
+            CStr::from_char_ptr(bindings::vexfs_helper_fs_parameter_string(param)).to_bytes()
+        } else {
+            &[]
+        };
+        errno(Request::of(fc).parse(opt, value))
+    }
+}
+
+/// # Safety
+///
+/// Called by the VFS with a context of ours.
+unsafe extern "C" fn context_get_tree(fc: *mut bindings::fs_context) -> c_int {
+    // SAFETY: The context is the VFS's.
+    unsafe { bindings::get_tree_bdev(fc, Some(fill_super)) }
+}
+
+/// # Safety
+///
+/// Called by the VFS with a context of ours for a mounted super block, which is locked.
+unsafe extern "C" fn context_reconfigure(fc: *mut bindings::fs_context) -> c_int {
+    // SAFETY: The context is the VFS's, its root is a dentry of ours.
+    let (sb, request, flags) = unsafe {
+        let sb = SuperBlock::from_raw((*(*fc).root).d_sb);
+        (sb, Request::of(fc), (*fc).sb_flags)
+    };
+    let read_only = flags & SB_RDONLY != 0;
+    let mount = sb.mount();
+    let result = mount::reconfigure(mount, read_only, request.norecovery, &|| {
+        // SAFETY: The super block is locked; cleaning up orphans needs it writable.
+        unsafe { (*sb.as_ptr()).s_flags &= !(SB_RDONLY as c_ulong) };
+    });
+    if let (Ok(()), Some(errors)) = (&result, request.errors) {
+        mount.set_on_error(errors);
+    }
+    errno(result)
+}
+
+/// # Safety
+///
+/// Called by the VFS with a new super block, its device open, and a context of ours.
+unsafe extern "C" fn fill_super(
+    sb: *mut bindings::super_block,
+    fc: *mut bindings::fs_context,
+) -> c_int {
+    // SAFETY: The super block is new; the context is ours.
+    let (block, request) = unsafe { (SuperBlock::from_raw(sb), Request::of(fc)) };
+    let options = Options {
+        errors: request.errors.unwrap_or(OnError::RemountRo),
+        norecovery: request.norecovery,
+    };
+    // SAFETY: As this function's own.
+    errno(unsafe { fill(block, &options) })
+}
+
+/// Fills a super block.
+///
+/// # Safety
+///
+/// `sb` is new and nobody else sees it; its device is open.
+unsafe fn fill(sb: &SuperBlock, options: &Options) -> Result {
+    let raw = sb.as_ptr();
+    // SAFETY: The super block is ours.
+    unsafe {
+        if bindings::sb_set_blocksize(raw, BLOCK_SIZE as c_int) == 0 {
+            sb.log(log::ERR, format_args!("the device's sectors are larger than 4 KiB"));
+            return Err(EINVAL);
+        }
+        (*raw).s_magic = MAGIC;
+        (*raw).s_maxbytes = MAX_FILE_SIZE;
+        (*raw).s_max_links = LINK_MAX;
+        (*raw).s_time_gran = 1;
+        (*raw).s_time_min = i64::MIN;
+        (*raw).s_time_max = i64::MAX;
+        (*raw).s_op = SUPER_OPS.as_ptr();
+        (*raw).s_xattr = xattr::HANDLERS.as_ptr().cast();
+    }
+
+    let mount = KBox::new(mount::open(sb, options)?, GFP_KERNEL)?;
+    // SAFETY: The super block is ours; from here on inodes may be read. The mount is dropped in
+    // `put_super`, or below when that will not be called.
+    unsafe {
+        bindings::vexfs_helper_super_set_uuid(raw, mount.fs.sb.uuid.as_ptr(), 16);
+        (*raw).s_fs_info = KBox::into_raw(mount).cast();
+    }
+    let root = match VexInode::get(sb, sb.mount().fs.sb.root_ino, None) {
+        Ok(root) if root.is_dir() => Ok(root),
+        Ok(_) => Err(sb.mount().fs.damaged(sb.mount().fs.sb.root_ino, 0, "the root is no directory")),
+        Err(e) => Err(e),
+    };
+    let started = root.and_then(|root| {
+        // SAFETY: The root takes over the reference, even when it fails.
+        let dentry = unsafe { bindings::d_make_root(root.into_raw()) };
+        if dentry.is_null() {
+            return Err(ENOMEM);
+        }
+        // SAFETY: As above. With a root, the VFS will call `put_super`.
+        unsafe { (*raw).s_root = dentry };
+        mount::start(sb.mount())
+    });
+    if started.is_err() {
+        // SAFETY: Nobody else sees the super block.
+        unsafe {
+            if (*raw).s_root.is_null() {
+                // No root, no put_super. Nobody has an inode: without SB_ACTIVE in the flags they go
+                // with their last reference.
+                drop_mount(raw);
+            }
+        }
+    }
+    started
+}
+
+/// Drops what is mounted on a super block: the journal is closed.
+///
+/// # Safety
+///
+/// No inode of the super block is left, and nobody uses the mount any more.
+pub(super) unsafe fn drop_mount(sb: *mut bindings::super_block) {
+    // SAFETY: By this function's own requirement; `fill` put the box there.
+    unsafe {
+        let mount = (*sb).s_fs_info.cast::<Mount>();
+        (*sb).s_fs_info = core::ptr::null_mut();
+        if !mount.is_null() {
+            drop(KBox::from_raw(mount));
+        }
+    }
+}
+
+/// # Safety
+///
+/// Called by the VFS with a super block of ours that nobody uses any more.
+unsafe extern "C" fn kill_sb(sb: *mut bindings::super_block) {
+    // SAFETY: By this function's own requirement.
+    unsafe { bindings::kill_block_super(sb) };
+}
