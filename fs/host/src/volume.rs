@@ -2,16 +2,16 @@
 
 //! Volumes on disks: making one, finding its superblock, opening it with or without replay.
 
-use crate::file_store::{sealed, FileStore};
+use crate::file_store::{seal_in_place, sealed, FileStore};
 use crate::libvexfs::errno::euclean;
 use crate::libvexfs::format::geometry::{MAX_GROUP_BLOCKS, MIN_GROUP_BLOCKS};
 use crate::libvexfs::format::{superblock, Superblock};
 use crate::libvexfs::journal::host::jbd2::{Region, Super};
 use crate::libvexfs::journal::host::replay::Overlay;
 use crate::libvexfs::journal::host::{Disk, Log, Replay};
-use crate::libvexfs::journal::{Store, BLOCK_SIZE, SEAL_SIZE};
+use crate::libvexfs::journal::{Store, Trans, BLOCK_SIZE, SEAL_SIZE};
 use crate::libvexfs::mkfs::{self, Options};
-use crate::libvexfs::{format::le32, Fs};
+use crate::libvexfs::{credits, format::le32, Fs};
 use kernel::prelude::*;
 
 /// Blocks that are wiped at the start of a new volume's disk and at its end: wherever another file system, RAID or
@@ -173,6 +173,58 @@ pub fn open_read_only<D: Disk>(disk: D) -> Result<Fs<FileStore<Overlay<D>>>> {
     let overlay = Overlay::new(disk, replay);
     let sb = superblock(&overlay)?;
     Fs::open(FileStore::read_only(overlay, sb.csum_seed), sb)
+}
+
+/// Writes the superblock over a damaged one, past the journal: nothing else can find the journal without it.
+///
+/// # Errors
+///
+/// What the disk returns.
+pub fn write_superblock<D: Disk>(disk: &D, sb: &Superblock) -> Result<()> {
+    let mut block = [0; BLOCK_SIZE];
+    sb.format(&mut block[SEAL_SIZE..]);
+    seal_in_place(sb.csum_seed, 0, &mut block);
+    disk.write(0, &block)?;
+    disk.flush()
+}
+
+/// Sets the superblock's state.
+///
+/// # Errors
+///
+/// What the store returns.
+pub fn set_state<S: Store>(fs: &Fs<S>, state: u32) -> Result<()> {
+    let mut t = fs.store.begin(credits::SUPERBLOCK)?;
+    fs.update_superblock(&mut t, |sb| sb.state = state)?;
+    t.stop()?;
+    fs.store.commit()
+}
+
+/// Frees what orphans there are, as a mount does. Returns how many.
+///
+/// # Errors
+///
+/// `EUCLEAN`, `EIO`; those that were done are done.
+pub fn finish_orphans<S: Store>(fs: &Fs<S>) -> Result<u64> {
+    let mut done = 0;
+    for group in 0..fs.group_count() {
+        // One at a time: freeing it takes it out of the list.
+        while let Some((ino, _)) = fs.orphan_record_next(group, 0)? {
+            let mut inode = fs.read_inode(ino)?;
+            loop {
+                let mut t = fs.store.begin(credits::REAP_STEP)?;
+                let step = if inode.nlink == 0 { Fs::reap_step } else { Fs::trim_step };
+                let finished = step(fs, &mut t, &mut inode)?;
+                t.stop()?;
+                if finished {
+                    break;
+                }
+            }
+            done += 1;
+        }
+    }
+    fs.store.commit()?;
+    Ok(done)
 }
 
 /// Commits, checkpoints and marks the volume as unmounted.

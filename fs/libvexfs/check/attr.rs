@@ -2,7 +2,7 @@
 
 //! The attribute tree: parent pointers, extended attributes, long values. Other kinds of records have files of their own.
 
-use super::tree::{walk_inner, Event};
+use super::tree::{walk, Event};
 use super::Checker;
 use crate::libvexfs::attr::{kind, KIND_SHIFT, REST_MAX};
 use crate::libvexfs::format::Inode;
@@ -40,7 +40,7 @@ impl<S: Store> Checker<'_, S> {
     pub(super) fn attributes(&mut self, i: &Inode) -> Result<Attrs> {
         let store = self.store;
         let mut attrs = Attrs::default();
-        walk_inner(store, i.attr_root(), &mut |event| {
+        walk(store, i.attr_root(), &mut |event| {
             match event {
                 Event::Node(bno) => {
                     attrs.blocks += 1;

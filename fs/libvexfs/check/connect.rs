@@ -2,7 +2,7 @@
 
 //! Whether every directory can be reached from the root: by going up its parents.
 
-use super::tree::{find, walk_inner, Event};
+use super::tree::{find, walk, Event};
 use super::Checker;
 use crate::libvexfs::attr::{self, kind};
 use crate::libvexfs::format::group::GroupHeader;
@@ -45,7 +45,7 @@ impl<S: Store> Checker<'_, S> {
         }
         let owner = Owner { id: header.group.into(), generation: 0, kind: KIND_CHUNK, home: header.bno };
         let root = Root { bytes: &header.chunk_root, owner };
-        walk_inner(self.store, root, &mut |event| {
+        walk(self.store, root, &mut |event| {
             if let Event::Record { key, value, .. } = event {
                 let (chunk, mask) = (key as u64, le64(value, 0));
                 for index in (0..CHUNK_INODES).filter(|index| mask >> index & 1 == 0) {
@@ -83,7 +83,7 @@ impl<S: Store> Checker<'_, S> {
     fn parent_directory(&self, dir: &Inode) -> Option<Inode> {
         let mut parent = None;
         // The lowest record is the parent pointer: its kind is the lowest.
-        let _ = walk_inner(self.store, dir.attr_root(), &mut |event| {
+        let _ = walk(self.store, dir.attr_root(), &mut |event| {
             if let Event::Record { key, value, .. } = event {
                 if parent.is_none() && (key >> attr::KIND_SHIFT) as u8 == kind::PARENT {
                     parent = ParentRef::parse(key & attr::REST_MAX, value).ok().map(|p| (p.ino, p.cookie));

@@ -3,7 +3,7 @@
 //! Directories: every entry, and the inode that it names.
 
 use super::inode::Data;
-use super::tree::{find, walk_inner, Event};
+use super::tree::{find, walk, Event};
 use super::{Checker, Field, Fix};
 use crate::libvexfs::attr::{self, kind};
 use crate::libvexfs::dir::entry::{dtype, dtype_of, DirEntryRef, COUNTER_BITS, ENTRY_HEAD};
@@ -26,7 +26,7 @@ impl<S: Store> Checker<'_, S> {
     pub(super) fn directory(&mut self, dir: &Inode, data: &mut Data) -> Result {
         let store = self.store;
         let mut names = Names::default();
-        walk_inner(store, dir.data_root(), &mut |event| {
+        walk(store, dir.data_root(), &mut |event| {
             match event {
                 Event::Node(bno) => {
                     data.blocks += 1;

@@ -2,7 +2,7 @@
 
 //! Groups: headers, inode chunks, orphans.
 
-use super::tree::{unreadable, walk_inner, Event};
+use super::tree::{unreadable, walk, Event};
 use super::{Checker, Counts, Fix};
 use crate::libvexfs::format::group::GroupHeader;
 use crate::libvexfs::format::inode::{
@@ -83,7 +83,7 @@ impl<S: Store> Checker<'_, S> {
         let root = Root { bytes: &header.chunk_root, owner };
         let store = self.store;
         let mut last = None;
-        walk_inner(store, root, &mut |event| {
+        walk(store, root, &mut |event| {
             match event {
                 Event::Node(bno) => {
                     counts.chunk_blocks += 1;
@@ -160,7 +160,7 @@ impl<S: Store> Checker<'_, S> {
 
     fn orphans(&mut self, header: &GroupHeader, counts: &mut Counts) -> Result {
         let store = self.store;
-        walk_inner(store, orphan_root(header), &mut |event| {
+        walk(store, orphan_root(header), &mut |event| {
             match event {
                 Event::Node(bno) => {
                     counts.orphan_blocks += 1;

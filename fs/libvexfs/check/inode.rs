@@ -4,7 +4,7 @@
 
 use super::attr::Attrs;
 use super::group::orphan_root;
-use super::tree::{find, walk_inner, Event};
+use super::tree::{find, walk, Event};
 use super::{Checker, Field, Fix};
 use crate::libvexfs::format::extent::{Extent, State};
 use crate::libvexfs::format::group::GroupHeader;
@@ -110,7 +110,7 @@ impl<S: Store> Checker<'_, S> {
 
     fn extents(&mut self, i: &Inode, data: &mut Data) -> Result {
         let store = self.store;
-        walk_inner(store, i.data_root(), &mut |event| {
+        walk(store, i.data_root(), &mut |event| {
             match event {
                 Event::Node(bno) => {
                     data.blocks += 1;

@@ -31,21 +31,13 @@ impl Range {
     }
 }
 
-/// Visits all nodes and records of a tree in order. Every node is visited once at most, for ranges of keys do not
-/// overlap and no node is empty; the depth is limited.
+/// Visits all nodes and records of a tree in order; `f` says false to a node that is not to be looked into. Every node
+/// is visited once at most, for ranges of keys do not overlap and no node is empty; the depth is limited.
 ///
 /// # Errors
 ///
 /// Only what `f` returns: damage and failed reads are events.
-pub(super) fn walk<S: Store>(store: &S, root: Root<'_>, f: &mut dyn FnMut(Event<'_>) -> Result) -> Result {
-    walk_inner(store, root, &mut |event| match event {
-        Event::Node(_) => Ok(true),
-        other => f(other).map(|()| true),
-    })
-}
-
-/// The same, with the blocks of nodes, too; `f` says false to a node that is not to be looked into.
-pub(super) fn walk_inner<S: Store>(
+pub(super) fn walk<S: Store>(
     store: &S,
     root: Root<'_>,
     f: &mut dyn FnMut(Event<'_>) -> Result<bool>,
