@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 //! `vexctl collection`: create, list, show and drop collections of vectors.
 
-use crate::error::not_yet;
 use crate::exit::Exit;
+use crate::mounted::{self, Mounted};
 use crate::output::Output;
+use indicatif::HumanBytes;
+use serde::Serialize;
+use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -26,11 +29,11 @@ enum Command {
 #[derive(clap::Args)]
 struct CreateArgs {
     /// The mount point, or any path on the file system
-    mount: std::path::PathBuf,
+    mount: PathBuf,
     /// The collection's name
     name: String,
-    /// Numbers in a vector, 1 to 4096
-    #[arg(long)]
+    /// Numbers in a vector
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
     dim: u32,
     /// How the distance of two vectors is measured
     #[arg(long, value_enum, default_value_t = Metric::Cosine)]
@@ -38,37 +41,128 @@ struct CreateArgs {
     /// How the numbers are stored
     #[arg(long = "type", value_enum, default_value_t = Element::F32)]
     element: Element,
+    /// What makes the vectors; a remark that is kept with the collection
+    #[arg(long, default_value = "")]
+    model: String,
 }
 
 /// Distance measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Metric {
+    /// Squared Euclidean distance: lower is better
     L2,
+    /// Cosine similarity: higher is better
     Cosine,
+    /// Inner product: higher is better
     Ip,
+}
+
+impl Metric {
+    /// The name that users type.
+    pub fn name(raw: u32) -> &'static str {
+        match raw {
+            1 => "l2",
+            2 => "cosine",
+            3 => "ip",
+            _ => "unknown",
+        }
+    }
 }
 
 /// Element types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Element {
+    /// 4 bytes a number
     F32,
+    /// 2 bytes a number
     F16,
 }
 
 #[derive(clap::Args)]
 struct ListArgs {
     /// The mount point, or any path on the file system
-    mount: std::path::PathBuf,
+    mount: PathBuf,
 }
 
 #[derive(clap::Args)]
 struct NameArgs {
     /// The mount point, or any path on the file system
-    mount: std::path::PathBuf,
+    mount: PathBuf,
     /// The collection's name
     name: String,
 }
 
-pub fn run(_args: Args, _out: &Output) -> anyhow::Result<Exit> {
-    Err(not_yet("collection"))
+/// A collection in JSON.
+#[derive(Serialize)]
+struct Shown {
+    name: String,
+    id: u32,
+    dim: u32,
+    metric: &'static str,
+    r#type: &'static str,
+    records: u64,
+    bytes: u64,
+    created: i64,
+    uid: u32,
+    model: String,
+}
+
+impl From<mounted::Collection> for Shown {
+    fn from(c: mounted::Collection) -> Shown {
+        Shown {
+            id: c.raw.id,
+            dim: c.raw.dim,
+            metric: Metric::name(c.raw.metric),
+            r#type: if c.raw.r#type == 2 { "f16" } else { "f32" },
+            records: c.raw.records,
+            bytes: c.raw.bytes,
+            created: c.raw.created_sec,
+            uid: c.raw.uid,
+            name: c.name,
+            model: c.model,
+        }
+    }
+}
+
+impl Shown {
+    fn line(&self) -> String {
+        format!(
+            "{:<20} {:>5} x {} {:<7} {:>10} records {:>12}{}{}",
+            self.name,
+            self.dim,
+            self.r#type,
+            self.metric,
+            self.records,
+            HumanBytes(self.bytes).to_string(),
+            if self.model.is_empty() { "" } else { "  " },
+            self.model
+        )
+    }
+}
+
+pub fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
+    match args.command {
+        Command::Create(a) => {
+            let mounted = Mounted::open(&a.mount)?;
+            let (element, metric) = (a.element as u32 + 1, a.metric as u32 + 1);
+            let made = mounted.create_collection(&a.name, &a.model, a.dim, element, metric)?;
+            out.result(&Shown::from(made), |c| format!("created collection {}: {} x {}, {}", c.name, c.dim, c.r#type, c.metric))?;
+        }
+        Command::List(a) => {
+            for collection in Mounted::open(&a.mount)?.collections()? {
+                out.result(&Shown::from(collection), Shown::line)?;
+            }
+        }
+        Command::Show(a) => {
+            let collection = Mounted::open(&a.mount)?.collection(&a.name)?;
+            out.result(&Shown::from(collection), Shown::line)?;
+        }
+        Command::Drop(a) => {
+            let mounted = Mounted::open(&a.mount)?;
+            let collection = mounted.collection(&a.name)?;
+            mounted.drop_collection(&collection)?;
+            out.result(&Shown::from(collection), |c| format!("dropped collection {} with {} records", c.name, c.records))?;
+        }
+    }
+    Ok(Exit::Ok)
 }
