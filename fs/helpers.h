@@ -397,6 +397,13 @@ void vexfs_helper_kernel_fpu_end(void);
 u32 vexfs_helper_cpu_simd(void);
 u32 vexfs_helper_crc32c(u32 crc, const void *data, size_t len);
 
+/* --- Staging ------------------------------------------------------------- */
+
+/* Write len bytes (whole blocks) to the device from block bno on, and wait. */
+int vexfs_helper_write_blocks(struct block_device *bdev, u64 bno, void *data,
+			      size_t len);
+void vexfs_helper_copy(void *to, const void *from, size_t len);
+
 /* --- Log lines ----------------------------------------------------------- */
 
 /* "vexfs (sda1): MESSAGE" at the given level (0 to 7), rate limited per level. */

@@ -452,3 +452,36 @@ struct file *vexfs_helper_vmf_unlock_for_io(struct vm_fault *vmf)
 		mmap_read_unlock(vmf->vma->vm_mm);
 	return file;
 }
+
+/* --- Staging ------------------------------------------------------------- */
+
+int vexfs_helper_write_blocks(struct block_device *bdev, u64 bno, void *data,
+			      size_t len)
+{
+	int error = 0;
+
+	while (len && !error) {
+		size_t n = min_t(size_t, len, BIO_MAX_VECS / 2 * PAGE_SIZE);
+		struct bio *bio;
+
+		bio = bio_alloc(bdev, BIO_MAX_VECS / 2 + 1,
+				REQ_OP_WRITE | REQ_SYNC, GFP_NOIO);
+		bio->bi_iter.bi_sector = bno << (12 - SECTOR_SHIFT);
+		if (!is_vmalloc_addr(data))
+			bio_add_virt_nofail(bio, data, n);
+		else if (!bio_add_vmalloc(bio, data, n))
+			error = -EIO;
+		if (!error)
+			error = submit_bio_wait(bio);
+		bio_put(bio);
+		data += n;
+		bno += n >> 12;
+		len -= n;
+	}
+	return error;
+}
+
+void vexfs_helper_copy(void *to, const void *from, size_t len)
+{
+	memcpy(to, from, len);
+}

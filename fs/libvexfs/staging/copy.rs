@@ -324,3 +324,9 @@ impl<S: Store> Fs<S> {
         self.log_inode(t, i)
     }
 }
+
+/// The checksum of a chunk's bytes: CRC32C as everybody has it. `crc32c` is the kernel's, which
+/// inverts nothing.
+pub fn chunk_sum(crc32c: impl Fn(u32, &[u8]) -> u32, bytes: &[u8]) -> u32 {
+    !crc32c(!0, bytes)
+}

@@ -468,6 +468,33 @@ impl Queue {
         Ok(())
     }
 
+    /// Whether [`Queue::take`] would give `agent` something now.
+    pub fn has_ready_for(&self, agent: u32) -> bool {
+        let mut at = self.cancels.head;
+        while let Some(e) = self.entries.get(at) {
+            if matches!(e.state, State::Handed { agent: a, .. } if a == agent) {
+                return true;
+            }
+            at = e.next;
+        }
+        self.ready.iter().any(|l| l.head != NIL)
+    }
+
+    /// A request that `agent` has, whether somebody still waits for it or not.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT`: it has no such request.
+    pub fn held(&self, agent: u32, cookie: u64) -> Result<Request> {
+        let e = self.entry(cookie).ok_or(ENOENT)?;
+        match e.state {
+            State::Handed { agent: a, .. } if a == agent => {
+                self.request(cookie as u32, e.op).ok_or(ENOENT)
+            }
+            _ => Err(ENOENT),
+        }
+    }
+
     /// A request that `agent` has.
     ///
     /// # Errors

@@ -1,0 +1,406 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Waiting for bytes that are offline, and delivering them.
+
+use super::{file_by_number, Shared};
+use crate::crc32c::crc32c;
+use crate::libvexfs::errno::estale;
+use crate::libvexfs::format::inode::STATE_OFFLINE;
+use crate::libvexfs::journal::{Store as _, Trans as _};
+use crate::libvexfs::staging::blocks::{Part, STAGE_CREDITS};
+use crate::libvexfs::staging::copy::{chunk_sum, Copy};
+use crate::libvexfs::staging::queue::{priority, Hint, Outcome, Request, Want};
+use crate::libvexfs::staging::{ebadmsg, CHUNK};
+use crate::libvexfs::{credits, Inode, Mode};
+use crate::vfs::{
+    fault::{Fault, Ready},
+    inode::VexInode,
+    log, sched,
+    staging::{current_pid, current_uid, monotonic_ns},
+    super_block::SuperBlock,
+    uapi,
+};
+use kernel::prelude::*;
+
+const BLOCK: u64 = 4096;
+
+/// How often a recall that ended well is asked for again because the file went offline meanwhile.
+const MAX_ROUNDS: u32 = 8;
+
+/// A place in the queue; given up when dropped.
+struct Ticket<'a> {
+    shared: &'a Shared,
+    cookie: u64,
+    served: bool,
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        let tell = {
+            let mut queue = self.shared.queue.lock();
+            if self.served {
+                queue.served(self.cookie);
+                false
+            } else {
+                queue.leave(self.cookie)
+            }
+        };
+        if tell {
+            self.shared.requests.wake_all();
+        }
+    }
+}
+
+/// Waits until none of the bytes `[pos, pos + len)` is offline.
+///
+/// # Errors
+///
+/// `EAGAIN` with `nowait` if it would wait; the recall is queued then. `EINTR` when killed, `EIO`
+/// when there is no good copy.
+///
+/// # Context
+///
+/// No lock held that staging needs: no transaction, no folio, no core.
+pub(crate) fn before_read(vi: &VexInode, pos: u64, len: u64, nowait: bool) -> Result {
+    if !may_be_offline(vi, nowait)? {
+        return Ok(());
+    }
+    let end = pos.saturating_add(len).min(vi.size());
+    wait_online(vi, pos / BLOCK, end.div_ceil(BLOCK), nowait)
+}
+
+/// The same before bytes `[pos, pos + len)` are written (`append`: at the end of file): the block
+/// with the end of file, which a write behind it zeroes the rest of, must be there too.
+///
+/// # Errors
+///
+/// As [`before_read`].
+///
+/// # Context
+///
+/// As [`before_read`].
+pub(crate) fn before_write(vi: &VexInode, pos: u64, len: u64, append: bool, nowait: bool) -> Result {
+    if !may_be_offline(vi, nowait)? {
+        return Ok(());
+    }
+    let size = vi.size();
+    let start = if append { size } else { pos.min(size) };
+    let end = start.max(pos).saturating_add(len);
+    if end >= size {
+        wait_online(vi, size.saturating_sub(1) / BLOCK, size.div_ceil(BLOCK), nowait)?;
+    }
+    wait_online(vi, start / BLOCK, end.div_ceil(BLOCK), nowait)
+}
+
+/// Before a page fault: if its data is offline, gives up the lock that the fault holds and waits.
+///
+/// # Errors
+///
+/// `EIO`; `EAGAIN` where waiting is not allowed.
+pub(crate) fn before_fault(fault: Fault) -> Result<Ready> {
+    let pos = fault.pos();
+    let inode = fault.inode();
+    if !may_be_offline(inode, false)? {
+        return Ok(Ready::Here);
+    }
+    let first = pos / BLOCK;
+    let part = inode.fs().first_offline(&inode.core().read(), first, first + 1)?;
+    if part.is_none() {
+        return Ok(Ready::Here);
+    }
+    if !fault.may_retry() {
+        // This is the second try, after a wait, or a place where nobody may wait. If the wait
+        // failed there is nothing to wait for; otherwise the access will come again.
+        let queue = inode.mount().staging.queue.lock();
+        let activity = queue.activity(inode.ino(), inode.generation());
+        drop(queue);
+        if activity.last_error.is_some() {
+            return Err(EIO);
+        }
+        wait_online(inode, first, first + 1, true)?;
+        return Err(EAGAIN);
+    }
+    let Some(file) = fault.unlock() else {
+        return Err(EAGAIN);
+    };
+    // With the lock gone only a retry may be answered: it finds out what came of the wait.
+    let _ = wait_online(file.inode(), first, first + 1, false);
+    Ok(Ready::Again)
+}
+
+/// Cheap: false for all files that are not offline.
+fn may_be_offline(vi: &VexInode, nowait: bool) -> Result<bool> {
+    let core = if nowait { vi.core().try_read().ok_or(EAGAIN)? } else { vi.core().read() };
+    Ok(core.state & STATE_OFFLINE != 0)
+}
+
+/// Waits until none of the blocks `[from, to)` is offline.
+fn wait_online(vi: &VexInode, from: u64, to: u64, nowait: bool) -> Result {
+    let shared: &Shared = &vi.mount().staging;
+    let arrivals = shared.arrivals(vi.ino())?;
+    let mut ticket: Option<Ticket<'_>> = None;
+    let mut rounds = 0;
+    loop {
+        let seen = arrivals.count();
+        let Some(want) = missing(vi, from, to)? else {
+            if let Some(ticket) = &mut ticket {
+                ticket.served = true;
+            }
+            return Ok(());
+        };
+        vi.check_running()?;
+        match &ticket {
+            None if nowait => {
+                shared.queue.lock().prefetch(&want)?;
+                shared.requests.wake_all();
+                return Err(EAGAIN);
+            }
+            None => {
+                let cookie = shared.queue.lock().recall(&want)?;
+                ticket = Some(Ticket { shared, cookie, served: false });
+                shared.requests.wake_all();
+            }
+            Some(t) => {
+                let outcome = shared.queue.lock().outcome(t.cookie);
+                match outcome {
+                    Outcome::Pending => arrivals.wait_killable(seen)?,
+                    Outcome::Done(Err(e)) => return Err(e),
+                    Outcome::Done(Ok(())) if rounds < MAX_ROUNDS => {
+                        rounds += 1;
+                        ticket = None;
+                    }
+                    Outcome::Done(Ok(())) => return Err(EIO),
+                }
+            }
+        }
+    }
+}
+
+/// What has to be recalled so that the blocks `[from, to)` are online; nothing if they are.
+fn missing(vi: &VexInode, from: u64, to: u64) -> Result<Option<Want>> {
+    let part = {
+        let core = vi.core().read();
+        vi.fs().first_offline(&core, from, to)?
+    };
+    match part {
+        None => Ok(None),
+        Some(part) => want_all(vi, &part, priority::READ).map(Some),
+    }
+}
+
+/// A recall of all of the file that is offline, of which `part` is a part.
+pub(super) fn want_all(vi: &VexInode, part: &Part, priority: u8) -> Result<Want> {
+    let size = vi.size();
+    let (copy, range) = {
+        let core = vi.core().read();
+        let copy = vi.fs().source(&core, part.src_version, 0)?;
+        let archived = copy.as_ref().map_or(0, |c| c.len);
+        (copy, vi.fs().recall_range(&core, size, archived)?)
+    };
+    let Some(copy) = copy else {
+        lost(vi, part.src_version);
+        return Err(EIO);
+    };
+    let (off, len) = range.unwrap_or((0, copy.len));
+    Ok(Want {
+        ino: vi.ino(),
+        generation: vi.generation(),
+        off,
+        len,
+        file_size: copy.len,
+        version: part.src_version,
+        hint: hint_of(&copy),
+        uid: current_uid(),
+        pid: current_pid(),
+        priority,
+        now_ns: monotonic_ns(),
+    })
+}
+
+/// Where a copy is, for agents.
+pub(super) fn hint_of(c: &Copy) -> Hint {
+    Hint {
+        copy: c.copy,
+        volume: c.volume,
+        bundle: c.bundle,
+        block: c.block,
+        object_off: c.object_off,
+    }
+}
+
+/// Says that bytes of a file cannot be had any more.
+#[cold]
+pub(super) fn lost(vi: &VexInode, version: u64) {
+    vi.sb().log(
+        log::ERR,
+        format_args!("inode {}: no copy of version {version} can be read", vi.ino()),
+    );
+}
+
+/// Bytes of a recall come in: `[off, off + len)` of the archived version, at user address `buf`.
+/// Returns how many were dealt with, and how it ended.
+pub(super) fn deliver(
+    shared: &Shared,
+    sb: &SuperBlock,
+    request: &Request,
+    (off, len): (u64, u64),
+    buf: u64,
+) -> (u64, Result) {
+    let mut done = 0;
+    let result = deliver_chunks(shared, sb, request, (off, len), buf, &mut done);
+    (done, result)
+}
+
+fn deliver_chunks(
+    shared: &Shared,
+    sb: &SuperBlock,
+    request: &Request,
+    (off, len): (u64, u64),
+    buf: u64,
+    done: &mut u64,
+) -> Result {
+    let archived = request.want.file_size;
+    let end = off.checked_add(len).ok_or(EINVAL)?;
+    if off % CHUNK != 0 || end > archived || (end % CHUNK != 0 && end != archived) {
+        return Err(EINVAL);
+    }
+    let vi = file_by_number(sb, request.want.ino, request.want.generation)?;
+    if vi.read_only() {
+        return Err(EROFS);
+    }
+    let mut bytes = KVVec::from_elem(0u8, CHUNK as usize, GFP_KERNEL)?;
+    while *done < len {
+        if shared.link.is_cut() {
+            return Err(ENODEV);
+        }
+        if sched::killed() {
+            return Err(EINTR);
+        }
+        let n = CHUNK.min(len - *done);
+        let chunk = (off + *done) / CHUNK;
+        let version = request.want.version;
+        if missing_in_chunk(&vi, version, chunk, 0)?.is_some() {
+            let (data, rest) = bytes.split_at_mut(n as usize);
+            uapi::slice(buf + *done, n as usize).reader().read_slice(data)?;
+            rest.fill(0);
+            check(&vi, request, chunk, data)?;
+            publish_chunk(&vi, version, chunk, &mut bytes)?;
+            shared.arrived(vi.ino());
+        }
+        *done += n;
+    }
+    Ok(())
+}
+
+fn missing_in_chunk(vi: &VexInode, version: u64, chunk: u64, from: u64) -> Result<Option<Part>> {
+    vi.fs().offline_in_chunk(&vi.core().read(), version, chunk, from)
+}
+
+/// Whether the bytes are those that were archived.
+fn check(vi: &VexInode, request: &Request, chunk: u64, data: &[u8]) -> Result {
+    let wanted = vi.fs().chunk_sum(&vi.core().read(), request.want.version, chunk);
+    let wanted = wanted.inspect_err(|e| {
+        if *e == estale() {
+            vi.sb().log(
+                log::ERR,
+                format_args!("inode {}: no checksum of chunk {chunk}, run fsck", vi.ino()),
+            );
+        }
+    })?;
+    if chunk_sum(crc32c, data) == wanted {
+        return Ok(());
+    }
+    let hint = &request.want.hint;
+    vi.sb().log(
+        log::ERR,
+        format_args!(
+            "inode {}: copy {} (volume {}, bundle {}) has wrong bytes in chunk {chunk}",
+            vi.ino(),
+            hint.copy,
+            hint.volume,
+            hint.bundle
+        ),
+    );
+    Err(ebadmsg())
+}
+
+/// Makes the checked bytes of a chunk part of the file where it is offline.
+fn publish_chunk(vi: &VexInode, version: u64, chunk: u64, bytes: &mut [u8]) -> Result {
+    let mut from = 0;
+    let mut goal = 0;
+    while let Some(part) = missing_in_chunk(vi, version, chunk, from)? {
+        let at = (part.src_block * BLOCK - chunk * CHUNK) as usize;
+        let end = (at + (part.len * BLOCK) as usize).min(bytes.len());
+        let bytes = bytes.get_mut(at..end).ok_or(EINVAL)?;
+        // What was cut off of the file must not come back behind its end.
+        let size = vi.size();
+        let live = size.saturating_sub(part.lblk * BLOCK).min(bytes.len() as u64) as usize;
+        bytes[live..].fill(0);
+        let (phys, done) = vi.mount().with_space(|| publish_part(vi, part, goal, bytes))?;
+        goal = phys + done;
+        from = part.lblk + done.max(1);
+    }
+    Ok(())
+}
+
+/// One transaction of [`publish_chunk`]: allocates blocks, writes the bytes there, and only then
+/// makes them part of the file. Returns where, and how many blocks are dealt with.
+///
+/// The bytes are on the device before the transaction ends, and the commit flushes the device's
+/// cache first: after a crash the blocks are part of the file with these bytes, or not at all.
+fn publish_part(vi: &VexInode, part: Part, goal: u64, bytes: &[u8]) -> Result<(u64, u64)> {
+    let fs = vi.fs();
+    let mut t = fs.store.begin(STAGE_CREDITS)?;
+    let (phys, len) = fs.alloc_blocks(&mut t, goal, part.len, Mode::Normal)?;
+    let len = len.min(part.len);
+    let written = match bytes.get(..(len * BLOCK) as usize) {
+        Some(bytes) => vi.write_blocks(phys, bytes),
+        None => Err(EINVAL),
+    };
+    if let Err(e) = written {
+        fs.free_data(&mut t, phys, len)?;
+        t.stop()?;
+        return Err(e);
+    }
+    let mut core = vi.core().write();
+    let published = fs.publish(&mut t, &mut core, part, phys, len);
+    vi.data().changed();
+    vi.data().note(t.tid(), true);
+    vi.show_blocks(&core);
+    drop(core);
+    // Blocks that are not offline any more are as well dealt with as those published.
+    published?;
+    t.stop()?;
+    Ok((phys, len))
+}
+
+/// A recall ended: takes the mark off the file if nothing is offline any more. Says whether blocks
+/// of the request's range still are.
+pub(super) fn settle(vi: &VexInode, request: &Request) -> Result<bool> {
+    let fs = vi.fs();
+    let mut t = fs.store.begin(credits::INODE)?;
+    let mut core = vi.core().write();
+    let left = fs.settle_offline(&mut t, &mut core);
+    if t.dirtied() {
+        vi.data().note(t.tid(), true);
+    }
+    let left = left.and_then(|left| Ok(left && still_offline(vi, &core, request)?));
+    drop(core);
+    let left = left?;
+    t.stop()?;
+    Ok(left)
+}
+
+fn still_offline(vi: &VexInode, core: &Inode, request: &Request) -> Result<bool> {
+    let want = &request.want;
+    let first = want.off / BLOCK;
+    let end = want.off.saturating_add(want.len).div_ceil(BLOCK);
+    let mut at = first;
+    while let Some(part) = vi.fs().first_offline(core, at, end)? {
+        if part.src_version == want.version {
+            return Ok(true);
+        }
+        at = part.lblk + part.len;
+    }
+    Ok(false)
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What staging needs of the kernel beside files: a link to a mount that does not pin it, blocks
+//! written past the page cache, and the page cache of a file that goes.
+
+use core::ffi::c_void;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use kernel::error::to_result;
+use kernel::prelude::*;
+
+use super::bindings;
+use super::folio::FolioRef;
+use super::inode::VexInode;
+use super::super_block::SuperBlock;
+use super::sync::RwSemaphore;
+
+/// A super block's address; null once it is going.
+struct Target(*mut bindings::super_block);
+
+// SAFETY: Only the address is kept here; `MountLink` decides who may follow it.
+unsafe impl Send for Target {}
+// SAFETY: As above.
+unsafe impl Sync for Target {}
+
+/// A way to a mounted file system for those who do not keep it mounted.
+pub(crate) struct MountLink {
+    target: RwSemaphore<Target>,
+    cut: AtomicBool,
+}
+
+impl MountLink {
+    /// A link to a file system that is being mounted. Whoever kills its super block cuts the link
+    /// first.
+    pub(crate) fn new(sb: &SuperBlock) -> Result<Self> {
+        Ok(MountLink {
+            target: RwSemaphore::new(Target(sb.as_ptr()))?,
+            cut: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether it was cut, or is about to be.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
+    }
+
+    /// Lets `f` use the file system, which stays until it returns. `f` should look at
+    /// [`MountLink::is_cut`] now and then: the unmount waits for it.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` if it is gone, and what `f` returns.
+    pub(crate) fn with<T>(&self, f: impl FnOnce(&SuperBlock) -> Result<T>) -> Result<T> {
+        if self.is_cut() {
+            return Err(ENODEV);
+        }
+        let target = self.target.read();
+        if target.0.is_null() {
+            return Err(ENODEV);
+        }
+        // SAFETY: The super block's killer cuts the link first, and `cut` waits for our guard.
+        f(unsafe { SuperBlock::from_raw(target.0) })
+    }
+
+    /// Waits until nobody uses the file system through the link, and lets nobody do it again.
+    pub(crate) fn cut(&self) {
+        self.cut.store(true, Ordering::Release);
+        self.target.write().0 = core::ptr::null_mut();
+    }
+}
+
+impl VexInode {
+    /// Whether the kernel swaps to it.
+    pub(crate) fn is_swapfile(&self) -> bool {
+        // SAFETY: The inode lives.
+        unsafe { bindings::vexfs_helper_is_swapfile(self.as_ptr()) }
+    }
+
+    /// Takes all pages out of the page cache and out of mappings; they must be clean.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if some cannot be taken out: somebody uses or dirtied them.
+    ///
+    /// # Context
+    ///
+    /// `i_rwsem` and the invalidate lock held, no transaction open.
+    pub(crate) fn drop_pages(&self) -> Result {
+        // SAFETY: The inode lives.
+        to_result(unsafe { bindings::invalidate_inode_pages2(self.mapping()) }).map_err(|_| EBUSY)
+    }
+
+    /// Writes whole blocks to the device from block `bno` on, past all caches, and waits.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` and what else the device says; `EINVAL` for parts of blocks.
+    pub(crate) fn write_blocks(&self, bno: u64, bytes: &[u8]) -> Result {
+        if bytes.len() % 4096 != 0 {
+            return Err(EINVAL);
+        }
+        let data = bytes.as_ptr().cast_mut().cast::<c_void>();
+        // SAFETY: The device is open as long as the super block lives; the bytes are only read,
+        // and the call returns when the device has them.
+        to_result(unsafe { bindings::vexfs_helper_write_blocks(self.bdev(), bno, data, bytes.len()) })
+    }
+}
+
+impl FolioRef {
+    /// Copies bytes out that others may be changing meanwhile: whoever calls finds out afterwards
+    /// whether they did, and throws the copy away then.
+    pub(crate) fn copy_out(&self, from: usize, to: &mut [u8]) -> usize {
+        let n = self.len().saturating_sub(from).min(to.len());
+        // SAFETY: The folio is referenced and its memory in the direct map; `n` bytes from `from`
+        // on are inside of it. C code copies, to which a race is no more than a wrong byte.
+        unsafe {
+            let source = bindings::vexfs_helper_folio_address(self.as_ptr()).cast::<u8>().add(from);
+            bindings::vexfs_helper_copy(to.as_mut_ptr().cast(), source.cast(), n);
+        }
+        n
+    }
+}
+
+/// The user that the current task acts for.
+pub(crate) fn current_uid() -> u32 {
+    kernel::current!().euid().into_uid_in_current_ns()
+}
+
+/// The current task's process.
+pub(crate) fn current_pid() -> u32 {
+    kernel::current!().pid().unsigned_abs()
+}
+
+/// Nanoseconds on the clock that only goes forward.
+pub(crate) fn monotonic_ns() -> u64 {
+    // SAFETY: It only reads the clock.
+    unsafe { bindings::ktime_get() }.unsigned_abs()
+}
