@@ -21,14 +21,13 @@ while read -r m; do
 	insmod "/modules/$m" || fail "cannot load $m"
 done </modules/order
 
-mount -t ext4 -o ro /dev/vda /lower || fail "cannot mount the root image"
 case " $(cat /proc/cmdline) " in
 *" vexfs.mode=full "*)
-	umount /lower
-	mount -t ext4 /dev/vda /newroot || fail "cannot mount the root image"
-	mkdir -p /newroot/run/vexfs
+	# A disk of its own, and systemd.
+	mount -t ext4 /dev/vda /newroot || fail "cannot mount the root disk"
 	;;
 *)
+	mount -t ext4 -o ro /dev/vda /lower || fail "cannot mount the root image"
 	mount -t tmpfs -o size=75%,mode=755 tmpfs /upper
 	mkdir /upper/up /upper/work
 	mount -t overlay -o lowerdir=/lower,upperdir=/upper/up,workdir=/upper/work \
@@ -41,4 +40,7 @@ cp -a /vexfs/. /newroot/run/vexfs/
 mount --move /proc /newroot/proc
 mount --move /sys /newroot/sys
 mount --move /dev /newroot/dev
+if [ -e /vexfs/setup ]; then
+	chroot /newroot /bin/sh /run/vexfs/setup >/dev/kmsg 2>&1 || fail "cannot prepare the root disk"
+fi
 exec switch_root /newroot "$(cat /vexfs/next)"

@@ -121,6 +121,8 @@ apt_proxy() {
 wanted_packages() {
 	{
 		sed 's/#.*//' "$here/packages.txt"
+		# What was asked for in this run and before.
+		cat "$VEXFS_CACHE/extra-packages" 2>/dev/null || true
 		# shellcheck disable=SC2086
 		printf '%s\n' ${VEXFS_VM_EXTRA_PACKAGES:-}
 	} | tr -d ' \t' | sed '/^$/d' | sort -u
@@ -166,6 +168,14 @@ make_tree() {
 	# Packages that were added to the list since the tree was made.
 	# shellcheck disable=SC2046
 	tree_apt install --no-install-recommends $(wanted_packages)
+	if [ -n "${VEXFS_VM_EXTRA_PACKAGES:-}" ]; then
+		{
+			cat "$VEXFS_CACHE/extra-packages" 2>/dev/null || true
+			# shellcheck disable=SC2086
+			printf '%s\n' $VEXFS_VM_EXTRA_PACKAGES
+		} | sort -u >"$VEXFS_CACHE/extra-packages.new"
+		mv "$VEXFS_CACHE/extra-packages.new" "$VEXFS_CACHE/extra-packages"
+	fi
 }
 
 # --- Word vectors -----------------------------------------------------------

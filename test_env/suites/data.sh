@@ -1,22 +1,17 @@
-#!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
 #
-# File data through the mounted file system: runs in the VM, on the empty disk
-# VEXFS_TEST_DEV (default /dev/vdb, at least 256 MiB).
+# File data through the mounted file system, on $DISK1 (at least 256 MiB).
 #
-#   data.sh [TEST...]        all tests, or those named
-#
-# VEXFS_SEED seeds the random ones; VEXFS_OPS says how long they are.
-# VEXFS_TEST_FS=ext4 runs the same on another file system, to test the tests.
-set -u
+# VEXFS_OPS says how long the random tests are, DATA_TESTS names the tests to run
+# (all), VEXFS_TEST_FS=ext4 runs them on another file system, to test the tests.
 
 fs=${VEXFS_TEST_FS:-vexfs}
-dev=${VEXFS_TEST_DEV:-/dev/vdb}
-seed=${VEXFS_SEED:-$(date +%s)}
+dev=$DISK1
+mnt=$MNT
+seed=$VEXFS_SEED
 ops=${VEXFS_OPS:-600}
-mnt=${VEXFS_TEST_MNT:-/mnt/v}
-here=$(cd -- "$(dirname -- "$0")" && pwd)
-op() { python3 "$here/data_ops.py" "$@"; }
+op() { python3 "$suites/data_ops.py" "$@"; }
 
 make_fs() { # [BLOCKS of 4 KiB]
 	case $fs in
@@ -30,10 +25,10 @@ down() { umount "$mnt"; }
 again() { down && check && up; }
 check() {
 	case $fs in
-	vexfs) fsck.vexfs -n "$dev" >/tmp/fsck.log 2>&1 ;;
-	*) fsck."$fs" -n -f "$dev" >/tmp/fsck.log 2>&1 ;;
+	vexfs) fsck.vexfs -n "$dev" >"$WORK/fsck.log" 2>&1 ;;
+	*) fsck."$fs" -n -f "$dev" >"$WORK/fsck.log" 2>&1 ;;
 	esac || {
-		cat /tmp/fsck.log
+		cat "$WORK/fsck.log"
 		return 1
 	}
 }
@@ -50,16 +45,16 @@ test_trees() { # real trees in, out, and back after a remount
 test_fsx() { # a random mix of reads, writes, truncates and maps, with a model
 	local size
 	for size in 300000 3000000; do
-		op fsx "$mnt/fsx" --seed "$seed" --ops "$ops" --size $size >/tmp/sum || return
+		op fsx "$mnt/fsx" --seed "$seed" --ops "$ops" --size $size >"$WORK/sum" || return
 		again || return
-		[ "$(sha256sum <"$mnt/fsx" | cut -d' ' -f1)" = "$(cat /tmp/sum)" ] || return
+		[ "$(sha256sum <"$mnt/fsx" | cut -d' ' -f1)" = "$(cat "$WORK/sum")" ] || return
 	done
 }
 
 test_fsx_direct() { # the same with direct I/O in between
-	op fsx "$mnt/fsx" --seed "$seed" --ops "$ops" --size 600000 --direct >/tmp/sum || return
+	op fsx "$mnt/fsx" --seed "$seed" --ops "$ops" --size 600000 --direct >"$WORK/sum" || return
 	again || return
-	[ "$(sha256sum <"$mnt/fsx" | cut -d' ' -f1)" = "$(cat /tmp/sum)" ]
+	[ "$(sha256sum <"$mnt/fsx" | cut -d' ' -f1)" = "$(cat "$WORK/sum")" ]
 }
 
 test_fsx_many() { # several at once, while others sync and drop caches
@@ -71,8 +66,8 @@ test_fsx_many() { # several at once, while others sync and drop caches
 		pids+=($!)
 	done
 	for i in "${pids[@]}"; do wait "$i" || status=1; done
-	kill $noise
-	wait $noise 2>/dev/null
+	kill $noise || true
+	wait $noise 2>/dev/null || true
 	return $status
 }
 
@@ -186,21 +181,17 @@ test_enospc() { # a full disk loses nothing, and is usable again
 
 # --- Running them -------------------------------------------------------------
 
-all=$(sed -n 's/^test_\([a-z_]*\)().*/\1/p' "$0")
-names=${*:-$all}
-passed=0 failed=0
-echo "data: seed $seed, $ops operations, on $fs"
-for name in $names; do
-	started=$(date +%s%N)
-	if make_fs >/tmp/log 2>&1 && up >>/tmp/log 2>&1 &&
-		"test_$name" >>/tmp/log 2>&1 && down >>/tmp/log 2>&1 && check >>/tmp/log 2>&1; then
-		passed=$((passed + 1)) word=ok
-	else
-		failed=$((failed + 1)) word=FAILED
-		mountpoint -q "$mnt" && umount "$mnt"
-	fi
-	printf '%-6s data: %-14s %5d ms\n' $word "$name" $((($(date +%s%N) - started) / 1000000))
-	[ $word = ok ] || tail -50 /tmp/log
+# On a new file system, checked afterwards.
+data_test() {
+	! mountpoint -q "$mnt" || umount "$mnt"
+	make_fs
+	up
+	"test_$1"
+	down
+	check
+}
+
+for name in ${DATA_TESTS:-trees fsx fsx_direct fsx_many sparse append direct \
+	mmap rwf extents seek unlinked truncate_big enospc}; do
+	t "$name" data_test "$name"
 done
-echo "data: $passed passed, $failed failed"
-[ $failed = 0 ]
