@@ -91,6 +91,20 @@ fn mounted_at(path: &Path, meta: &std::fs::Metadata) -> Result<Option<PathBuf>> 
     }))
 }
 
+/// The mount point above a path, and the device that is mounted there.
+pub fn mount_of(path: &Path) -> Result<Option<(PathBuf, PathBuf)>> {
+    let dev = std::fs::metadata(path).with_context(|| format!("cannot find {}", path.display()))?.dev();
+    let number = format!("{}:{}", libc::major(dev), libc::minor(dev));
+    let table = std::fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
+    Ok(table.lines().find_map(|line| {
+        let mut fields = line.split(' ');
+        let same = fields.nth(2) == Some(&number);
+        let mount = PathBuf::from(unescape(fields.nth(1)?));
+        let source = PathBuf::from(unescape(line.split(" - ").nth(1)?.split(' ').nth(1)?));
+        same.then_some((mount, source))
+    }))
+}
+
 /// mountinfo writes blanks in paths as octal escapes.
 fn unescape(text: &str) -> String {
     text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")

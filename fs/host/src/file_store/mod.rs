@@ -147,6 +147,13 @@ impl<D: Disk> FileStore<D> {
         self.inner.lock().log.as_ref().map_or(0, Log::max_blocks)
     }
 
+    /// How many more blocks the running transaction takes before it must be committed.
+    pub fn room(&self) -> usize {
+        let state = self.inner.lock();
+        let max = state.log.as_ref().map_or(0, Log::max_blocks);
+        max.saturating_sub(state.dirty.len() + state.credits)
+    }
+
     /// Forgets cached blocks that are not dirty: the next reads come from the disk.
     pub fn drop_cache(&self) {
         let mut state = self.inner.lock();
