@@ -175,8 +175,8 @@ class Fsx:
                 # Behind the end of file, in its page: must never be seen again.
                 if at + n == len(self.model) and (at + n) % PAGE:
                     tail = PAGE - (at + n) % PAGE
-                    libc.memset(ctypes.addressof(ctypes.c_char.from_buffer(m)) + at - base + n,
-                                0xEE, min(tail, 64))
+                    ctypes.memset(ctypes.addressof(ctypes.c_char.from_buffer(m)) + at - base + n,
+                                  0xEE, min(tail, 64))
                 if self.random.random() < .2:
                     m.flush()
             else:
@@ -231,9 +231,6 @@ class Fsx:
         self.forget()
         check(os.pread(self.fd, self.size + 1, 0), self.model, "whole file at the end")
         print(hashlib.sha256(self.model).hexdigest())
-
-
-libc = ctypes.CDLL(None)
 
 
 def sparse(path):
