@@ -156,9 +156,9 @@ fn allocate_once(vi: &VexInode, want: &Want) -> Result<Extent> {
     let mut core = vi.core().write();
     // Somebody else may have been here before we had the handle.
     let seen = read(vi, &core, want)?;
-    let goal = goal(vi, &core, want.first);
     let result = match seen.kind {
-        Kind::Hole => match fs.allocate(&mut t, &mut core, want.first, seen.count, goal, Mode::Normal) {
+        // As near behind the extent before it as there is space.
+        Kind::Hole => match fs.allocate(&mut t, &mut core, want.first, seen.count, 0, Mode::Normal) {
             Ok(_) => {
                 vi.data().changed();
                 vi.data().note(t.tid(), true);
@@ -175,17 +175,6 @@ fn allocate_once(vi: &VexInode, want: &Want) -> Result<Extent> {
     let extent = result?;
     t.stop()?;
     Ok(extent)
-}
-
-/// Where the block `first` of the file would best lie: behind the one before it.
-fn goal(vi: &VexInode, core: &Inode, first: u64) -> u64 {
-    if first == 0 {
-        return 0;
-    }
-    match vi.fs().map(core, first - 1, 1) {
-        Ok(Mapping::Written { phys, .. } | Mapping::Unwritten { phys, .. }) => phys + 1,
-        _ => 0,
-    }
 }
 
 /// The data of `[pos, pos + len)` is on the medium: makes its extents written and the size on disk cover it. For a direct
