@@ -22,7 +22,7 @@ while read -r m; do
 done </modules/order
 
 case " $(cat /proc/cmdline) " in
-*" vexfs.mode=full "*)
+*" vexfs_vm=full "*)
 	# A disk of its own, and systemd.
 	mount -t ext4 /dev/vda /newroot || fail "cannot mount the root disk"
 	;;

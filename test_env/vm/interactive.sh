@@ -99,7 +99,7 @@ accel=$(vm_accel)
 # shellcheck disable=SC2206
 args=(-machine q35 $(vm_accel_args "$accel") -smp "$cpus" -m "$memory"
 	-nodefaults -no-user-config -display none -no-reboot
-	-append "console=ttyS0 quiet loglevel=5 root=/dev/vda rw vexfs.mode=full net.ifnames=0 systemd.show_status=auto"
+	-append "console=ttyS0 quiet loglevel=5 root=/dev/vda rw vexfs_vm=full net.ifnames=0 systemd.show_status=auto"
 	-drive "if=none,id=root,file=/run/image/interactive.qcow2,format=qcow2,cache=writeback"
 	-device virtio-blk-pci,drive=root
 	-drive "if=none,id=data,file=/run/image/interactive-data.img,format=raw,cache=writeback,discard=unmap"
