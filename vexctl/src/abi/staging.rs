@@ -72,6 +72,13 @@ pub struct Attach {
     pub reserved: [u64; 2],
 }
 
+impl Attach {
+    /// One that says its size.
+    pub fn new() -> Attach {
+        Attach { size: size_of::<Attach>() as u32, ..Attach::default() }
+    }
+}
+
 /// What the kernel asks of an agent.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -101,6 +108,13 @@ pub struct Request {
     pub reserved: u64,
 }
 
+impl Request {
+    /// One that says its size.
+    pub fn new() -> Request {
+        Request { size: size_of::<Request>() as u32, ..Request::default() }
+    }
+}
+
 /// Names the version that a copy will be of.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -123,6 +137,13 @@ pub struct ArchiveBegin {
     pub reserved: [u64; 2],
 }
 
+impl ArchiveBegin {
+    /// One that says its size.
+    pub fn new() -> ArchiveBegin {
+        ArchiveBegin { size: size_of::<ArchiveBegin>() as u32, ..ArchiveBegin::default() }
+    }
+}
+
 /// Reads bytes of that version.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -137,6 +158,13 @@ pub struct ArchiveRead {
     pub buf: u64,
     pub len: u64,
     pub reserved: [u64; 1],
+}
+
+impl ArchiveRead {
+    /// One that says its size.
+    pub fn new() -> ArchiveRead {
+        ArchiveRead { size: size_of::<ArchiveRead>() as u32, ..ArchiveRead::default() }
+    }
 }
 
 /// One copy of one file.
@@ -175,6 +203,13 @@ pub struct CopyCommit {
     pub reserved: [u64; 1],
 }
 
+impl CopyCommit {
+    /// One that says its size.
+    pub fn new() -> CopyCommit {
+        CopyCommit { size: size_of::<CopyCommit>() as u32, ..CopyCommit::default() }
+    }
+}
+
 /// Bytes of a recall.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -190,6 +225,13 @@ pub struct StageData {
     pub reserved: [u64; 1],
 }
 
+impl StageData {
+    /// One that says its size.
+    pub fn new() -> StageData {
+        StageData { size: size_of::<StageData>() as u32, ..StageData::default() }
+    }
+}
+
 /// Ends a request.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -202,6 +244,13 @@ pub struct StageComplete {
     pub status: u32,
     pub error: u32,
     pub reserved: [u64; 2],
+}
+
+impl StageComplete {
+    /// One that says its size.
+    pub fn new() -> StageComplete {
+        StageComplete { size: size_of::<StageComplete>() as u32, ..StageComplete::default() }
+    }
 }
 
 /// One file of a batch.
@@ -233,6 +282,13 @@ pub struct Batch {
     pub reserved: [u64; 1],
 }
 
+impl Batch {
+    /// One that says its size.
+    pub fn new() -> Batch {
+        Batch { size: size_of::<Batch>() as u32, ..Batch::default() }
+    }
+}
+
 /// Where the bytes of a file are.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -254,6 +310,13 @@ pub struct State {
     pub last_error: i32,
     pub agents: u32,
     pub reserved: [u64; 2],
+}
+
+impl State {
+    /// One that says its size.
+    pub fn new() -> State {
+        State { size: size_of::<State>() as u32, ..State::default() }
+    }
 }
 
 /// One volume.
@@ -286,6 +349,13 @@ pub struct VolumeUpsert {
     pub reserved: [u64; 1],
 }
 
+impl VolumeUpsert {
+    /// One that says its size.
+    pub fn new() -> VolumeUpsert {
+        VolumeUpsert { size: size_of::<VolumeUpsert>() as u32, ..VolumeUpsert::default() }
+    }
+}
+
 /// Lists volumes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -298,6 +368,13 @@ pub struct VolumeList {
     pub first: u32,
     pub reserved0: u32,
     pub reserved: [u64; 1],
+}
+
+impl VolumeList {
+    /// One that says its size.
+    pub fn new() -> VolumeList {
+        VolumeList { size: size_of::<VolumeList>() as u32, ..VolumeList::default() }
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::pax::{member_header, Member, Meta, Reader, BLOCK};
 use anyhow::{bail, Context, Result};
 use serde::Serialize;
 use std::fs::{self, File};
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -46,6 +46,8 @@ pub struct Writer {
     at: u64,
     index: String,
     members: usize,
+    /// It has half a member that could not be taken back.
+    broken: bool,
 }
 
 /// Where a member went.
@@ -67,7 +69,7 @@ impl Writer {
         }
         let part = path.with_extension("tar.part");
         let file = File::create(&part).with_context(|| format!("cannot make {}", part.display()))?;
-        Ok(Writer { out: BufWriter::with_capacity(1 << 20, file), part, path, number, at: 0, index: String::new(), members: 0 })
+        Ok(Writer { out: BufWriter::with_capacity(1 << 20, file), part, path, number, at: 0, index: String::new(), members: 0, broken: false })
     }
 
     /// Members so far.
@@ -93,8 +95,28 @@ impl Writer {
 
     /// Adds a file. `read` is called until `meta.size` bytes have come; they must have the digest `digest`.
     ///
-    /// An error leaves the bundle with half a member: drop the writer.
-    pub fn add(&mut self, meta: &Meta, source: &Source, digest: &[u8; 32], mut read: impl FnMut(u64) -> Result<Vec<u8>>) -> Result<Place> {
+    /// If that fails the bundle is as it was before; if not even that can be done, no more can be added.
+    pub fn add(&mut self, meta: &Meta, source: &Source, digest: &[u8; 32], read: impl FnMut(u64) -> Result<Vec<u8>>) -> Result<Place> {
+        let begin = self.at;
+        self.add_member(meta, source, digest, read).inspect_err(|_| self.back_to(begin))
+    }
+
+    /// Cuts the bundle off at byte `at`. A tape would have to start a new bundle here.
+    fn back_to(&mut self, at: u64) {
+        let file = || -> std::io::Result<()> {
+            self.out.flush()?;
+            self.out.get_ref().set_len(at)?;
+            self.out.seek(SeekFrom::Start(at)).map(|_| ())
+        };
+        let mut file = file;
+        self.broken |= file().is_err();
+        self.at = at;
+    }
+
+    fn add_member(&mut self, meta: &Meta, source: &Source, digest: &[u8; 32], mut read: impl FnMut(u64) -> Result<Vec<u8>>) -> Result<Place> {
+        if self.broken {
+            bail!("{} cannot be written any more", self.part.display());
+        }
         let digest_hex = hex(digest);
         let mut meta = meta.clone();
         for (key, value) in [
@@ -142,6 +164,9 @@ impl Writer {
 
     /// Adds the index, ends the archive and makes it durable. Only now may anybody be told of the copies in it.
     pub fn finish(mut self) -> Result<u64> {
+        if self.broken {
+            bail!("{} cannot be written any more", self.part.display());
+        }
         let index = std::mem::take(&mut self.index).into_bytes();
         let meta = Meta {
             path: format!(".vexfs/{:06}.index.jsonl", self.number).into_bytes(),
