@@ -2,9 +2,10 @@
 
 //! Groups: headers, inode chunks, orphans.
 
+use super::space::Summaries;
 use super::tree::{unreadable, walk, Event};
 use super::{Checker, Counts, Fix};
-use crate::libvexfs::format::group::GroupHeader;
+use crate::libvexfs::format::group::{GroupHeader, SUMMARY_FREE};
 use crate::libvexfs::format::inode::{
     chunk_index, chunk_ino, parse_block_header, parse_free, place, BLOCK_HEADER, CHUNK_ALL_FREE, CHUNK_BLOCKS,
     INODES_PER_BLOCK, INODE_SIZE, STATE_ORPHAN,
@@ -69,12 +70,10 @@ impl<S: Store> Checker<'_, S> {
     /// The free blocks of a group as its summaries have them; those are compared with what is in use later.
     fn count_free(&mut self, group: u32, counts: &mut Counts) {
         let g = self.sb.geometry;
+        let mut summaries = Summaries::new();
         for region in 0..g.regions(group) {
-            let (bno, off) = g.summary(group, region);
-            if let Ok(block) = self.store.read(bno) {
-                let entry = crate::libvexfs::format::le32(&block.data(), off);
-                counts.free_blocks += u64::from(entry & crate::libvexfs::format::group::SUMMARY_FREE);
-            }
+            let entry = summaries.entry(self.store, g.summary(group, region));
+            counts.free_blocks += u64::from(entry.unwrap_or(0) & SUMMARY_FREE);
         }
     }
 

@@ -2,21 +2,48 @@
 
 //! Free space: bitmaps and summaries against what is in use.
 
+use super::tree::unreadable;
 use super::usage::Bits;
 use super::{clear_bits, Checker, Fix, Problem};
 use crate::libvexfs::format::group::{is_bitmap, BITMAP_BYTES, BITMAP_HEADER, SUMMARY_FREE, SUMMARY_INIT};
 use crate::libvexfs::format::{bytes, le32};
 use crate::libvexfs::journal::{Block, Store};
+use kernel::prelude::*;
+
+/// The summary entries of a group, a block at a time.
+pub(super) struct Summaries {
+    bno: u64,
+    body: Result<Vec<u8>, Error>,
+}
+
+impl Summaries {
+    pub(super) fn new() -> Summaries {
+        Summaries { bno: 0, body: Err(EIO) }
+    }
+
+    /// The entry of a region.
+    pub(super) fn entry<S: Store>(&mut self, store: &S, (bno, off): (u64, usize)) -> Result<u32> {
+        if self.bno != bno {
+            *self = Summaries { bno, body: store.read(bno).map(|block| block.data().to_vec()) };
+        }
+        match &self.body {
+            Ok(body) => Ok(le32(body, off)),
+            Err(e) => Err(*e),
+        }
+    }
+}
 
 impl<S: Store> Checker<'_, S> {
     /// Compares the regions of the groups that this pass remembers.
     pub(super) fn compare_space(&mut self) {
+        let mut summaries = Summaries::new();
         for group in self.usage.groups() {
             for region in 0..self.sb.geometry.regions(group) {
                 if self.stopped {
                     return;
                 }
-                if let Some(what) = self.region(group, region) {
+                let entry = summaries.entry(self.store, self.sb.geometry.summary(group, region));
+                if let Some(what) = self.region(group, region, entry) {
                     let bits = match self.usage.region(group, region) {
                         Some(bits) => bits[..].into(),
                         None => [0; BITMAP_BYTES][..].into(),
@@ -31,15 +58,14 @@ impl<S: Store> Checker<'_, S> {
     }
 
     /// What is wrong with a region, if anything is.
-    fn region(&self, group: u32, region: u32) -> Option<String> {
+    fn region(&self, group: u32, region: u32, entry: Result<u32>) -> Option<String> {
         let g = &self.sb.geometry;
         let len = g.region_len(group, region);
         let start = g.region_start(group, region);
         let used = self.usage.region(group, region);
-        let (bno, off) = g.summary(group, region);
-        let summary = match self.store.read(bno) {
-            Ok(block) => le32(&block.data(), off),
-            Err(e) => return Some(format!("summary of region {region} of group {group}: {}", super::tree::unreadable(e))),
+        let summary = match entry {
+            Ok(entry) => entry,
+            Err(e) => return Some(format!("summary of region {region} of group {group}: {}", unreadable(e))),
         };
         let free = used.map_or(len, |bits| clear_bits(bits, len));
         let said = u64::from(summary & SUMMARY_FREE);
@@ -55,7 +81,7 @@ impl<S: Store> Checker<'_, S> {
         let bno = g.bitmap(group, region);
         let block = match self.store.read(bno) {
             Ok(block) => block,
-            Err(e) => return Some(format!("bitmap: {}", super::tree::unreadable(e))),
+            Err(e) => return Some(format!("bitmap: {}", unreadable(e))),
         };
         let data = block.data();
         if !is_bitmap(&data, group, bno, region) {

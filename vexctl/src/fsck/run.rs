@@ -19,6 +19,9 @@ use vexfs::libvexfs::journal::host::{Disk, Log, Replay};
 use vexfs::libvexfs::journal::Store;
 use vexfs::volume;
 
+/// How often to repair before giving up.
+const ROUNDS: usize = 4;
+
 /// Runs a check and returns its exit code.
 pub fn run(args: &Args, out: &Output) -> Result<u8> {
     if !args.verbose {
@@ -149,10 +152,17 @@ impl Run<'_> {
         let sb = volume::superblock(&disk).context("the superblock is damaged in the journal")?;
         let store = FileStore::new(disk, sb.csum_seed, Log::new(journal)?);
         let mut outcome = self.check(&store, &sb)?;
-        if outcome.problems > 0 && outcome.damage == 0 && !outcome.incomplete && self.may("Put it right?", false)? {
-            check::repair(&store, &sb, &outcome.fixes).context("cannot write what is right")?;
-            self.out.note("checking again");
-            outcome = self.check(&store, &sb)?;
+        let fixable = |o: &Outcome| o.problems > 0 && o.damage == 0 && !o.incomplete;
+        if fixable(&outcome) && self.may("Put it right?", false)? {
+            // Sums follow from parts: what is put right in one round may show what is wrong in the next.
+            for _ in 0..ROUNDS {
+                check::repair(&store, &sb, &outcome.fixes).context("cannot write what is right")?;
+                self.out.note("checking again");
+                outcome = self.check(&store, &sb)?;
+                if !fixable(&outcome) {
+                    break;
+                }
+            }
             self.fixed = true;
         }
         if outcome.problems > 0 || outcome.incomplete {

@@ -221,6 +221,56 @@ impl<D: Disk> Work<D> {
         self.with(credits, |t| self.fs.xattr_set(t, &mut i, 1, name.as_bytes(), Some(&value), SetMode::Any, NOW));
     }
 
+    /// Makes large trees of each kind: a directory of many names, a file in many pieces, an inode with many attributes.
+    pub fn fill(&mut self) {
+        let root = self.fs.sb.root_ino;
+        let first = self.files.len();
+        for _ in 0..400 {
+            let name = self.new_name();
+            let mut dir = self.inode(root);
+            let new = NewInode { mode: S_IFREG | 0o600, now: NOW, ..NewInode::default() };
+            let made = self.with(credits::CREATE, |t| self.fs.create(t, &mut dir, &name, &new));
+            self.files.push(Place { dir: root, name, ino: made.ino });
+        }
+        let (pieces, attrs) = (self.files[first].ino, self.files[first + 1].ino);
+        let mut i = self.inode(pieces);
+        for n in 0..1500 {
+            self.with(credits::EXTENT_ALLOC, |t| self.fs.allocate(t, &mut i, 1000 + 2 * n, 1, 0, Mode::Normal));
+        }
+        let mut i = self.inode(attrs);
+        for n in 0..60 {
+            let name = format!("attribute {n}");
+            let credits = self.fs.xattr_credits(&i, 1, name.as_bytes(), Some(500)).unwrap();
+            self.with(credits, |t| {
+                self.fs.xattr_set(t, &mut i, 1, name.as_bytes(), Some(&[7; 500]), SetMode::Any, NOW)
+            });
+        }
+    }
+
+    /// Moves a directory below itself, which only the kernel's VFS prevents.
+    pub fn make_loop(&mut self) {
+        let new = NewInode { mode: S_IFDIR | 0o755, now: NOW, ..NewInode::default() };
+        let mut root = self.inode(self.fs.sb.root_ino);
+        let mut a = self.with(credits::CREATE, |t| self.fs.create(t, &mut root, b"a", &new));
+        let mut b = self.with(credits::CREATE, |t| self.fs.create(t, &mut a, b"b", &new));
+        self.with(credits::RENAME, |t| {
+            self.fs.rename(
+                t,
+                Rename {
+                    old_dir: &mut root,
+                    old_name: b"a",
+                    old: &mut a,
+                    new_dir: Some(&mut b),
+                    new_name: b"c",
+                    new: None,
+                    whiteout: NewInode::default(),
+                    flags: 0,
+                    now: NOW,
+                },
+            )
+        });
+    }
+
     /// All that somebody can see, as text.
     pub fn describe(&self) -> String {
         describe(&self.fs)
