@@ -46,7 +46,7 @@ promise() {
 # Keep the disk from filling up, and deletions in the mix.
 [ "$round" -le 3 ] || {
 	old=$((round - 3))
-	grep -v -e " round$old/" -e "^collection c$old[ -]" $promised >/tmp/left || :
+	grep -v -e " round$old/" -e "^collection c${old}[ -]" $promised >/tmp/left || :
 	cat /tmp/left >$promised
 	sync $promised
 	rm -rf "$mnt/round$old" &

@@ -61,7 +61,7 @@ make_kernel() {
 	tree_apt install --no-install-recommends --allow-downgrades \
 		-t "$suite-backports" "linux-headers-$release" "linux-source-$series=$pkgver"
 	mkdir -p "$dir"
-	rm -rf "$dir/deb" "$dir/$release.new"
+	as_root rm -rf "${dir:?}/deb" "${dir:?}/$release.new"
 	mkdir -p "$dir/deb"
 	in_tree --bind "$dir/deb" /run/deb --chdir /run/deb -- apt-get -q download \
 		-o APT::Sandbox::User=root "$(kernel_binary_package "$v")" "linux-modules-$release"
