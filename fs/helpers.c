@@ -631,3 +631,40 @@ void vexfs_helper_log(const struct super_block *sb, int level, const char *msg,
 	printk("%c%cvexfs (%s): %.*s\n", KERN_SOH_ASCII, '0' + (level & 7),
 	       sb ? sb->s_id : "-", n, msg);
 }
+
+/* --- Vectors ------------------------------------------------------------- */
+
+struct inode *vexfs_helper_file_reach(const struct file *file)
+{
+	struct inode *inode;
+	struct path root;
+
+	get_fs_root(current->fs, &root);
+	if (root.mnt == file->f_path.mnt)
+		inode = d_inode(root.dentry);
+	else
+		inode = d_inode(file->f_path.mnt->mnt_root);
+	ihold(inode);
+	path_put(&root);
+	return inode;
+}
+
+unsigned int vexfs_helper_rename_begin(void)
+{
+	return read_seqbegin(&rename_lock);
+}
+
+bool vexfs_helper_rename_retry(unsigned int seq)
+{
+	return read_seqretry(&rename_lock, seq);
+}
+
+uid_t vexfs_helper_current_fsuid(const struct super_block *sb)
+{
+	return from_kuid(sb->s_user_ns, current_fsuid());
+}
+
+bool vexfs_helper_ns_capable(const struct super_block *sb, int cap)
+{
+	return ns_capable(sb->s_user_ns, cap);
+}

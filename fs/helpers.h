@@ -26,6 +26,7 @@
 #include <linux/fs.h>
 #include <linux/fs_context.h>
 #include <linux/fs_parser.h>
+#include <linux/fs_struct.h>
 #include <linux/fserror.h>
 #include <linux/highmem.h>
 #include <linux/iomap.h>
@@ -409,5 +410,19 @@ void vexfs_helper_copy(void *to, const void *from, size_t len);
 /* "vexfs (sda1): MESSAGE" at the given level (0 to 7), rate limited per level. */
 void vexfs_helper_log(const struct super_block *sb, int level,
 		      const char *msg, size_t len);
+
+/* --- Vectors ------------------------------------------------------------- */
+
+/*
+ * The directory below which the caller sees files of this file's mount: the
+ * mount's root, or the caller's own if that lies in the same mount. A
+ * reference is taken.
+ */
+struct inode *vexfs_helper_file_reach(const struct file *file);
+/* Whether a rename came between: begin, look, ask. */
+unsigned int vexfs_helper_rename_begin(void);
+bool vexfs_helper_rename_retry(unsigned int seq);
+uid_t vexfs_helper_current_fsuid(const struct super_block *sb);
+bool vexfs_helper_ns_capable(const struct super_block *sb, int cap);
 
 #endif /* VEXFS_HELPERS_H */

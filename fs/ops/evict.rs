@@ -33,6 +33,7 @@ pub(crate) fn free_unlinked(inode: &VexInode) -> Result {
     if inode.nlink() != 0 || inode.read_only() || inode.check_running().is_err() {
         return Ok(());
     }
+    super::vector::forget_owner(inode)?;
     let fs = inode.fs();
     loop {
         let mut t = fs.store.begin(credits::REAP_STEP)?;

@@ -16,5 +16,7 @@ pub(crate) mod ioctl;
 pub(crate) mod mount;
 pub(crate) mod namei;
 pub(crate) mod rename;
+pub(crate) mod staging;
 pub(crate) mod truncate;
+pub(crate) mod vector;
 pub(crate) mod xattr;

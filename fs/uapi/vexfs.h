@@ -230,7 +230,7 @@ struct vexfs_record {
  * The owner must be readable and reachable, as for a search.
  *
  * ENOENT: no such collection, key, or not for this caller.
- * ENOSPC is never given; EINVAL: vector_len is neither 0 nor dim * 4.
+ * EINVAL: vector_len is neither 0 nor dim * 4.
  */
 struct vexfs_get {
 	__u32	size;

@@ -31,6 +31,11 @@ impl FolioRef {
         Self(folio)
     }
 
+    /// The folio, for C.
+    pub(super) fn as_ptr(&self) -> *mut bindings::folio {
+        self.0.as_ptr()
+    }
+
     /// The byte of the file that its first byte is.
     pub(crate) fn pos(&self) -> u64 {
         // SAFETY: We hold a reference.
@@ -41,6 +46,12 @@ impl FolioRef {
     pub(crate) fn len(&self) -> usize {
         // SAFETY: We hold a reference.
         unsafe { bindings::vexfs_helper_folio_size(self.0.as_ptr()) }
+    }
+
+    /// Where its bytes are, for code that copes with their being written to meanwhile.
+    pub(super) fn address(&self) -> *const u8 {
+        // SAFETY: We hold a reference.
+        unsafe { bindings::vexfs_helper_folio_address(self.0.as_ptr()) }.cast_const().cast()
     }
 
     /// Its bytes, all of them, also those beyond the end of file (zeroes).

@@ -305,6 +305,16 @@ unsafe impl Send for InodeRef {}
 unsafe impl Sync for InodeRef {}
 
 impl InodeRef {
+    /// Takes over a reference from C.
+    ///
+    /// # Safety
+    ///
+    /// The inode belongs to a mounted VexFS, and one of its counts is given to us.
+    pub(super) unsafe fn from_raw(inode: *mut bindings::inode) -> Self {
+        // SAFETY: By this function's own requirement.
+        InodeRef(NonNull::from(unsafe { VexInode::from_raw(inode) }))
+    }
+
     /// Gives the reference to C code.
     pub(super) fn into_raw(self) -> *mut bindings::inode {
         let raw = self.as_ptr();

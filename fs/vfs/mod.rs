@@ -5,6 +5,8 @@
 //! Functions that the VFS calls turn its pointers into typed references and call `ops`, where the
 //! decisions are.
 
+pub(crate) mod access;
+pub(crate) mod anon_file;
 pub(crate) mod attr;
 mod attributes;
 pub(crate) mod bindings;
@@ -27,12 +29,15 @@ pub(crate) mod mount;
 mod namei;
 pub(crate) mod sched;
 pub(crate) mod security;
+pub(crate) mod simd;
+pub(crate) mod staging;
 pub(crate) mod store;
 pub(crate) mod super_block;
 mod super_ops;
 pub(crate) mod sync;
 pub(crate) mod table;
 mod tables;
+pub(crate) mod uapi;
 pub(crate) mod user;
 pub(crate) mod wait;
 mod xattr;

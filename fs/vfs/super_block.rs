@@ -15,6 +15,8 @@ use crate::libvexfs::{
     journal::{Store as _, BLOCK_SIZE},
     Fs,
 };
+use crate::ops::staging::Staging;
+use crate::ops::vector::Vectors;
 use core::{
     fmt,
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
@@ -69,6 +71,10 @@ pub(crate) struct Mount {
     pub(crate) fs: Fs<Store>,
     /// Where writes are completed.
     pub(crate) ioends: IoendQueue,
+    /// Recalls and archive requests, for agents.
+    pub(crate) staging: Staging,
+    /// Collections of vectors.
+    pub(crate) vectors: Vectors,
     /// Mounted with `norecovery`.
     pub(crate) norecovery: bool,
     // The superblock on disk says that the volume is in use.
@@ -88,6 +94,8 @@ impl Mount {
         Ok(Mount {
             fs,
             ioends: IoendQueue::new()?,
+            staging: Staging::new(sb)?,
+            vectors: Vectors::new()?,
             norecovery: options.norecovery,
             writing: AtomicBool::new(false),
             errors: AtomicU32::new(options.errors as u32),

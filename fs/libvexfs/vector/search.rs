@@ -77,7 +77,7 @@ pub trait Scan {
 /// # Errors
 ///
 /// What the scan returns, and `ENOMEM`.
-pub fn exact(scan: &mut impl Scan, queries: usize, k: usize) -> Result<KVec<KVec<Hit>>> {
+pub fn exact(scan: &mut impl Scan, queries: usize, k: usize) -> Result<KVec<KVVec<Hit>>> {
     let mut tops = KVec::with_capacity(queries, GFP_KERNEL)?;
     for _ in 0..queries {
         tops.push(Top::new(k), GFP_KERNEL)?;

@@ -20,13 +20,13 @@ pub struct Hit {
 /// what it holds, never for more than `k`.
 pub struct Top {
     k: usize,
-    heap: KVec<Hit>,
+    heap: KVVec<Hit>,
 }
 
 impl Top {
     /// An empty one.
     pub fn new(k: usize) -> Top {
-        Top { k, heap: KVec::new() }
+        Top { k, heap: KVVec::new() }
     }
 
     fn rank(hit: &Hit) -> (u64, u32) {
@@ -64,7 +64,7 @@ impl Top {
         } else if self.wants(hit.key, hit.slot) {
             if let Some(worst) = self.heap.first_mut() {
                 *worst = hit;
-                self.down();
+                sift_down(&mut self.heap, 0, &Self::rank);
             }
         }
         Ok(())
@@ -81,28 +81,40 @@ impl Top {
         }
     }
 
-    fn down(&mut self) {
-        let mut at = 0;
-        loop {
-            let mut worst = at;
-            for child in [2 * at + 1, 2 * at + 2] {
-                if child < self.heap.len()
-                    && Self::rank(&self.heap[child]) > Self::rank(&self.heap[worst])
-                {
-                    worst = child;
-                }
-            }
-            if worst == at {
-                return;
-            }
-            self.heap.swap(at, worst);
-            at = worst;
+    /// The hits, best first.
+    pub fn into_sorted(mut self) -> KVVec<Hit> {
+        sort_by_key(&mut self.heap, Self::rank);
+        self.heap
+    }
+}
+
+/// Sorts in place, by a heap: the standard library's way has more code than the rest of this
+/// folder, and panics inside that the kernel's tools cannot see through.
+pub fn sort_by_key<T, K: Ord>(items: &mut [T], key: impl Fn(&T) -> K) {
+    for at in (0..items.len() / 2).rev() {
+        sift_down(items, at, &key);
+    }
+    for end in (1..items.len()).rev() {
+        items.swap(0, end);
+        if let Some(rest) = items.get_mut(..end) {
+            sift_down(rest, 0, &key);
         }
     }
+}
 
-    /// The hits, best first.
-    pub fn into_sorted(mut self) -> KVec<Hit> {
-        self.heap.sort_unstable_by_key(Self::rank);
-        self.heap
+/// Lets the item at `at` sink below those with larger keys.
+fn sift_down<T, K: Ord>(items: &mut [T], mut at: usize, key: &impl Fn(&T) -> K) {
+    loop {
+        let mut largest = at;
+        for child in [2 * at + 1, 2 * at + 2] {
+            if child < items.len() && key(&items[child]) > key(&items[largest]) {
+                largest = child;
+            }
+        }
+        if largest == at {
+            return;
+        }
+        items.swap(at, largest);
+        at = largest;
     }
 }

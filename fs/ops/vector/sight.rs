@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which files the caller may see, and what their paths are: a file is seen by those who may read
+//! it and search every directory on some path that leads to it from the root of the mount.
+
+use crate::libvexfs::errno::{enametoolong, estale};
+use crate::libvexfs::format::inode::STATE_INTERNAL;
+use crate::libvexfs::parent::path::Ancestors;
+use crate::libvexfs::vector::memo::Memo;
+use crate::libvexfs::Inode;
+use crate::vfs::{
+    access::{self, RenameMoment, MAY_READ, MAY_SEARCH},
+    bindings,
+    dentry::IdMap,
+    inode::{InodeRef, VexInode},
+    ioctl::File,
+    super_block::SuperBlock,
+    uapi,
+};
+use kernel::prelude::*;
+
+/// How often a search for a path that something was renamed under is begun anew.
+const RETRIES: usize = 4;
+
+/// Where hits may lie.
+enum Scope {
+    /// Anywhere in reach.
+    All,
+    /// Below this directory.
+    Below(InodeRef),
+    /// This very file.
+    Only(u64, u32),
+}
+
+/// What one caller sees through one descriptor, for the length of one call.
+pub(super) struct Sight<'a> {
+    file: &'a File,
+    root: InodeRef,
+    scope: Scope,
+    // Verdicts on files. Those on directories are in the kernel's own caches.
+    memo: Memo<bool>,
+    path: KVec<u8>,
+}
+
+impl<'a> Sight<'a> {
+    /// Through `file`; with `subtree` only what lies below it.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, `EIO`.
+    pub(super) fn new(file: &'a File, subtree: bool) -> Result<Self> {
+        let root = access::reach(file);
+        let inode = file.inode();
+        let scope = if !subtree || inode.ino() == root.ino() {
+            Scope::All
+        } else if inode.is_dir() {
+            Scope::Below(inode.hold())
+        } else {
+            Scope::Only(inode.ino(), inode.generation())
+        };
+        Ok(Sight { file, root, scope, memo: Memo::new()?, path: KVec::new() })
+    }
+
+    /// Whether the caller may see this file. Remembers the answer.
+    ///
+    /// # Errors
+    ///
+    /// `EUCLEAN`, `EIO`, `ENOMEM`.
+    ///
+    /// # Context
+    ///
+    /// May sleep; no lock held.
+    pub(super) fn sees(&mut self, ino: u64, generation: u32) -> Result<bool> {
+        if let Some(verdict) = self.memo.get(ino, generation) {
+            return Ok(verdict);
+        }
+        let verdict = self.look(ino, generation)?;
+        self.memo.set(ino, generation, verdict);
+        Ok(verdict)
+    }
+
+    fn look(&mut self, ino: u64, generation: u32) -> Result<bool> {
+        let Some(inode) = get(self.file.inode().sb(), ino, generation)? else { return Ok(false) };
+        if access::permission(self.file.idmap(), &inode, MAY_READ).is_err() {
+            return Ok(false);
+        }
+        if !self.find_path(ino, generation, None)? {
+            return Ok(false);
+        }
+        match &self.scope {
+            Scope::All => Ok(true),
+            Scope::Only(only, of) => Ok((*only, *of) == (ino, generation)),
+            Scope::Below(dir) => {
+                let dir = dir.hold();
+                self.find_path(ino, generation, Some(&dir))
+            }
+        }
+    }
+
+    /// Finds a path to an inode from a directory (none: the root) and leaves it in `self.path`.
+    fn find_path(&mut self, ino: u64, generation: u32, from: Option<&VexInode>) -> Result<bool> {
+        let sb = self.file.inode().sb();
+        let fs = self.file.inode().fs();
+        let from = from.unwrap_or(&self.root).ino();
+        let mut way = Way { sb, idmap: self.file.idmap() };
+        for _ in 0..RETRIES {
+            let moment = RenameMoment::now();
+            match fs.path_of(&mut way, ino, generation, from, &mut self.path) {
+                Ok(true) => return Ok(true),
+                // Too long for any program to open by name.
+                Err(e) if e == enametoolong() => return Ok(false),
+                Err(e) => return Err(e),
+                Ok(false) if moment.passed() => {}
+                Ok(false) => return Ok(false),
+            }
+        }
+        Ok(false)
+    }
+
+    /// The path of a file that the caller may see, or of a directory.
+    fn path_to(&mut self, ino: u64, generation: u32) -> Result<Option<&[u8]>> {
+        let sb = self.file.inode().sb();
+        let Some(inode) = get(sb, ino, generation)? else { return Err(estale()) };
+        if access::permission(self.file.idmap(), &inode, MAY_READ).is_err()
+            || !self.find_path(ino, generation, None)?
+        {
+            return Ok(None);
+        }
+        Ok(Some(if self.path.is_empty() { b"." } else { &self.path }))
+    }
+}
+
+/// The inode, if it is there, has links and is one that users know.
+pub(super) fn get(sb: &SuperBlock, ino: u64, generation: u32) -> Result<Option<InodeRef>> {
+    match VexInode::get(sb, ino, Some(generation)) {
+        Ok(inode) => {
+            let internal = inode.core().read().state & STATE_INTERNAL != 0;
+            Ok((!internal && inode.nlink() != 0).then_some(inode))
+        }
+        Err(e) if e == estale() => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// The way up from a file: each directory must be one that the caller may search.
+struct Way<'a> {
+    sb: &'a SuperBlock,
+    idmap: IdMap,
+}
+
+impl Ancestors for Way<'_> {
+    fn with(&mut self, ino: u64, f: &mut dyn FnMut(&Inode) -> Result) -> Result {
+        let inode = VexInode::get(self.sb, ino, None)?;
+        if inode.is_dir() {
+            access::permission(self.idmap, &inode, MAY_SEARCH)?;
+        }
+        let core = inode.core().read();
+        f(&core)
+    }
+}
+
+/// `VEXFS_IOC_PATH`.
+pub(super) fn path(file: &File, arg: usize) -> Result<isize> {
+    let (mut raw, size) = uapi::get::<bindings::vexfs_path>(arg, 48)?;
+    if raw.flags != 0 || raw.reserved != 0 || raw.buf_len > bindings::VEXFS_MAX_PATH {
+        return Err(EINVAL);
+    }
+    let mut sight = Sight::new(file, false)?;
+    let path = sight.path_to(raw.ino, raw.generation)?.ok_or(ENOENT)?;
+    raw.path_len = path.len() as u32;
+    let fits = raw.path_len <= raw.buf_len;
+    if fits {
+        uapi::slice(raw.buf, path.len()).writer().write_slice(path)?;
+    }
+    uapi::put(arg, size, &raw)?;
+    if fits {
+        Ok(0)
+    } else {
+        Err(enametoolong())
+    }
+}

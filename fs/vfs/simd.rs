@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The distance kernels of `fs/simd`, which compute with floating point: an object of its own,
+//! called inside of FPU sections, numbers as bits.
+
+use super::{bindings, folio::FolioRef};
+use kernel::prelude::*;
+
+/// Scores of no more elements than this in one FPU section, which keeps the section below 50
+/// microseconds: with AVX2.
+const BURST_AVX2: usize = 1 << 17;
+/// The same without.
+const BURST_PLAIN: usize = 1 << 14;
+
+const LEVEL_PLAIN: u32 = 0;
+const LEVEL_AVX2: u32 = 1;
+/// What the helper says of AVX2, FMA and F16C.
+const NEEDED: u32 = 3;
+
+/// Prepared queries are filled up to a multiple of this many elements.
+pub(crate) const QUERY_PAD: usize = 8;
+
+/// `struct VexfsScan` of `fs/simd/dist.rs`.
+#[repr(C)]
+struct RawScan {
+    queries: *const u32,
+    norms: *const u32,
+    vectors: *const u8,
+    keys: *mut u32,
+    query_stride: usize,
+    vector_stride: usize,
+    key_stride: usize,
+    query_count: u32,
+    count: u32,
+    dim: u32,
+    elem: u32,
+    metric: u32,
+    level: u32,
+}
+
+// Floats are f32 bits here: the signatures have pointers and integers only.
+extern "C" {
+    fn vexfs_simd_scan(scan: *const RawScan);
+    fn vexfs_simd_prepare(from: *const u8, dim: u32, metric: u32, to: *mut u32) -> u32;
+    fn vexfs_simd_encode(from: *const u8, dim: u32, elem: u32, metric: u32, to: *mut u8) -> u32;
+    fn vexfs_simd_decode(from: *const u8, dim: u32, elem: u32, to: *mut u8);
+    fn vexfs_simd_exact(query: *const u8, vector: *const u8, dim: u32, elem: u32, metric: u32)
+        -> u64;
+    fn vexfs_simd_bound(key: u64) -> u32;
+    fn vexfs_simd_score(key: u64, metric: u32) -> u32;
+}
+
+/// Runs `f` with the FPU's registers free for use. `f` must not sleep.
+fn with_fpu<T>(f: impl FnOnce() -> T) -> T {
+    // SAFETY: In process context, and `f` does not nest another section.
+    unsafe { bindings::vexfs_helper_kernel_fpu_begin() };
+    let result = f();
+    // SAFETY: The section was begun above.
+    unsafe { bindings::vexfs_helper_kernel_fpu_end() };
+    result
+}
+
+/// Vectors of one shape: dimension, type, metric.
+#[derive(Clone, Copy)]
+pub(crate) struct Kernels {
+    dim: u32,
+    elem: u32,
+    metric: u32,
+    level: u32,
+}
+
+/// Queries, checked and prepared.
+pub(crate) struct Queries {
+    /// f32 bits, `padded` for each query.
+    prepared: KVVec<u32>,
+    /// f32 bits.
+    norms: KVec<u32>,
+    padded: usize,
+}
+
+impl Kernels {
+    /// For vectors of `dim` elements; `elem` and `metric` as the ABI numbers them.
+    pub(crate) fn new(dim: u32, elem: u32, metric: u32) -> Self {
+        // SAFETY: It only looks at what the boot found out.
+        let simd = unsafe { bindings::vexfs_helper_cpu_simd() };
+        let level = if simd & NEEDED == NEEDED { LEVEL_AVX2 } else { LEVEL_PLAIN };
+        Kernels { dim, elem, metric, level }
+    }
+
+    /// Bytes of a vector as users see it: f32.
+    fn wide(&self) -> usize {
+        self.dim as usize * 4
+    }
+
+    /// Bytes of a vector as it is stored.
+    fn stored(&self) -> usize {
+        self.dim as usize * if self.elem == bindings::VEXFS_TYPE_F16 { 2 } else { 4 }
+    }
+
+    /// Checks queries (f32, one after the other) and prepares them.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if one is no vector that a search takes; `ENOMEM`.
+    pub(crate) fn prepare(&self, queries: &[u8]) -> Result<Queries> {
+        let padded = (self.dim as usize).next_multiple_of(QUERY_PAD);
+        let count = queries.len() / self.wide();
+        let mut prepared = KVVec::from_elem(0u32, padded * count, GFP_KERNEL)?;
+        let mut norms = KVec::with_capacity(count, GFP_KERNEL)?;
+        for (from, to) in queries.chunks_exact(self.wide()).zip(prepared.chunks_exact_mut(padded)) {
+            // SAFETY: `from` has `dim` f32, `to` has `dim` rounded up.
+            let norm = with_fpu(|| unsafe {
+                vexfs_simd_prepare(from.as_ptr(), self.dim, self.metric, to.as_mut_ptr())
+            });
+            if norm == u32::MAX {
+                return Err(EINVAL);
+            }
+            norms.push(norm, GFP_KERNEL)?;
+        }
+        Ok(Queries { prepared, norms, padded })
+    }
+
+    /// Stores a vector (f32) in the collection's type.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the collection cannot take it, or a length is wrong.
+    pub(crate) fn encode(&self, from: &[u8], to: &mut [u8]) -> Result {
+        if from.len() != self.wide() || to.len() != self.stored() {
+            return Err(EINVAL);
+        }
+        // SAFETY: The lengths were checked.
+        let bad = with_fpu(|| unsafe {
+            vexfs_simd_encode(from.as_ptr(), self.dim, self.elem, self.metric, to.as_mut_ptr())
+        });
+        if bad != 0 {
+            return Err(EINVAL);
+        }
+        Ok(())
+    }
+
+    /// Widens a stored vector to f32.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if a length is wrong.
+    pub(crate) fn decode(&self, from: &[u8], to: &mut [u8]) -> Result {
+        if from.len() != self.stored() || to.len() != self.wide() {
+            return Err(EINVAL);
+        }
+        // SAFETY: The lengths were checked.
+        with_fpu(|| unsafe {
+            vexfs_simd_decode(from.as_ptr(), self.dim, self.elem, to.as_mut_ptr())
+        });
+        Ok(())
+    }
+
+    /// The true key of a query (f32, as the user gave it) and a stored vector.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if a length is wrong.
+    pub(crate) fn exact(&self, query: &[u8], vector: &[u8]) -> Result<u64> {
+        if query.len() != self.wide() || vector.len() != self.stored() {
+            return Err(EINVAL);
+        }
+        // SAFETY: The lengths were checked.
+        Ok(with_fpu(|| unsafe {
+            vexfs_simd_exact(query.as_ptr(), vector.as_ptr(), self.dim, self.elem, self.metric)
+        }))
+    }
+
+    /// The 32-bit key that no optimistic key of a better vector is above.
+    pub(crate) fn bound(&self, key: u64) -> u32 {
+        // SAFETY: It has no requirements but the FPU.
+        with_fpu(|| unsafe { vexfs_simd_bound(key) })
+    }
+
+    /// The bits of the score that a user gets for a true key.
+    pub(crate) fn score(&self, key: u64) -> u32 {
+        // SAFETY: It has no requirements but the FPU.
+        with_fpu(|| unsafe { vexfs_simd_score(key, self.metric) })
+    }
+
+    /// How many vectors one FPU section takes with so many queries.
+    fn burst(&self, queries: usize) -> usize {
+        let elements = if self.level == LEVEL_AVX2 { BURST_AVX2 } else { BURST_PLAIN };
+        (elements / (self.dim as usize * queries.max(1))).max(1)
+    }
+
+    /// Gives pairs of queries `some` and the vectors that lie in `folio` from byte `at` on
+    /// optimistic keys: `keys[q * stride + v]`. Does one burst, of at most `count` vectors, and
+    /// returns how many it did; 0 if not even one lies in the folio as a whole.
+    ///
+    /// The vectors may be overwritten meanwhile. The keys of those that are mean nothing then: the
+    /// caller finds out before it believes them.
+    pub(crate) fn scan_folio(
+        &self,
+        queries: &Queries,
+        some: core::ops::Range<usize>,
+        folio: &FolioRef,
+        at: usize,
+        count: usize,
+        keys: &mut [u32],
+        stride: usize,
+    ) -> usize {
+        let whole = folio.len().saturating_sub(at) / self.stored();
+        let count = count.min(whole).min(self.burst(some.len()));
+        if count > 0 {
+            // SAFETY: `count` vectors from `at` on lie in the folio, which is referenced.
+            let vectors = unsafe { folio.address().add(at) };
+            self.scan(queries, some, vectors, count, keys, stride);
+        }
+        count
+    }
+
+    /// The same for one vector that was copied.
+    pub(crate) fn scan_copy(
+        &self,
+        queries: &Queries,
+        some: core::ops::Range<usize>,
+        vector: &[u8],
+        keys: &mut [u32],
+        stride: usize,
+    ) {
+        if vector.len() == self.stored() {
+            self.scan(queries, some, vector.as_ptr(), 1, keys, stride);
+        }
+    }
+
+    fn scan(
+        &self,
+        queries: &Queries,
+        some: core::ops::Range<usize>,
+        vectors: *const u8,
+        count: usize,
+        keys: &mut [u32],
+        stride: usize,
+    ) {
+        let Some(norms) = queries.norms.get(some.clone()) else { return };
+        let from = some.start * queries.padded;
+        let Some(prepared) = queries.prepared.get(from..some.end * queries.padded) else { return };
+        let last = some.len().checked_sub(1).map(|q| q * stride + count);
+        if last.is_none_or(|last| last > keys.len()) || count > stride {
+            return;
+        }
+        let scan = RawScan {
+            queries: prepared.as_ptr(),
+            norms: norms.as_ptr(),
+            vectors,
+            keys: keys.as_mut_ptr(),
+            query_stride: queries.padded,
+            vector_stride: self.stored(),
+            key_stride: stride,
+            query_count: some.len() as u32,
+            count: count as u32,
+            dim: self.dim,
+            elem: self.elem,
+            metric: self.metric,
+            level: self.level,
+        };
+        // SAFETY: Queries, norms and keys were checked above to be as many as the counts say, the
+        // callers have checked the vectors. The level was found out when `self` was made. Vectors
+        // that change meanwhile are only read, as raw memory, by code that takes any bytes.
+        with_fpu(|| unsafe { vexfs_simd_scan(&scan) });
+    }
+}
+
+/// Copies bytes out of a folio that others may write to meanwhile; returns how many.
+pub(crate) fn copy_racing(folio: &FolioRef, at: usize, to: &mut [u8]) -> usize {
+    let n = folio.len().saturating_sub(at).min(to.len());
+    // SAFETY: `n` bytes from `at` on lie in the folio, which is referenced. The copy is made by
+    // memcpy on raw memory; what was torn is found out by the caller.
+    unsafe { core::ptr::copy_nonoverlapping(folio.address().add(at.min(folio.len())), to.as_mut_ptr(), n) };
+    n
+}
