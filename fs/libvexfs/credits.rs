@@ -32,24 +32,45 @@ pub const REMOVE: usize = REMOVE_NODES + MAX_HEIGHT * REGION + HOME;
 pub(crate) const DESTROY_LEAVES: usize = 8;
 /// One step of destroying a tree.
 pub const DESTROY: usize = (DESTROY_LEAVES + MAX_HEIGHT) * REGION + DESTROY_LEAVES + MAX_HEIGHT + HOME;
-/// Orphan record of an inode, set or removed; the tree is the group's own.
-pub const ORPHAN: usize = REMOVE + INSERT;
-/// A new inode: the record of its chunk moves (removal, insertion), or a new chunk.
-pub const INODE_ALLOC: usize = REMOVE + INSERT + REGION + 8 + INODE;
+/// An insertion in a tree of a group: all its blocks lie in the group, whose header is the
+/// home of the tree.
+const GROUP_INSERT: usize = INSERT_NODES + 2 + HOME;
+/// A removal from a tree of a group.
+const GROUP_REMOVE: usize = REMOVE_NODES + 2 * MAX_HEIGHT + HOME;
+/// Orphan record of an inode, set or removed.
+pub const ORPHAN: usize = max(GROUP_INSERT, GROUP_REMOVE);
+/// The record of a chunk moves: insertion and removal.
+const CHUNK_MOVE: usize = GROUP_INSERT + GROUP_REMOVE;
+/// A chunk: its eight blocks, bitmap and summary, and its record.
+const CHUNK: usize = 8 + 2 + GROUP_REMOVE;
+/// A new inode, perhaps with a new chunk.
+pub const INODE_ALLOC: usize = max(CHUNK_MOVE, CHUNK) + INODE;
 /// Freeing an inode, perhaps with its chunk.
-pub const INODE_FREE: usize = REMOVE + INSERT + REGION + 8 + INODE;
+pub const INODE_FREE: usize = max(CHUNK_MOVE, CHUNK) + INODE;
 /// Allocation of one extent.
 pub const EXTENT_ALLOC: usize = REGION + INSERT + INODE;
 /// Extents that one step of a conversion touches.
 pub(crate) const CONVERT_EXTENTS: usize = 8;
-/// One step of a conversion.
-pub const CONVERT: usize = 2 * INSERT + REMOVE + CONVERT_EXTENTS + INODE;
-/// Extents that one step of a truncation or replacement frees.
-pub(crate) const FREE_EXTENTS: usize = 8;
-/// One step of a replacement.
-pub const REPLACE_RANGE: usize = 2 * INSERT + 2 * REMOVE + FREE_EXTENTS * REGION + INODE;
+/// One step of a conversion: the ends of the range may be split, one record may go, each
+/// extent and the one before it change in place.
+pub const CONVERT: usize = 2 * INSERT + REMOVE + 2 * CONVERT_EXTENTS * UPDATE + INODE;
+/// What removing and freeing one extent dirties in a tree of a given height (the home of the
+/// tree, the inode, comes once for all).
+const fn free_extent(height: usize) -> usize {
+    2 * height + height * REGION + REGION
+}
+/// What one step of a truncation or a replacement may spend on removals.
+const FREE_BUDGET: usize = 4 * free_extent(MAX_HEIGHT);
+/// Extents that fit into that budget.
+pub(crate) const fn extents_per_step(height: usize) -> usize {
+    max(FREE_BUDGET / free_extent(height), 1)
+}
+/// The most extents that one step of a replacement looks at, however low the tree.
+pub(crate) const STEP_EXTENTS: usize = 16;
+/// One step of a replacement: two insertions, the border to the extent before.
+pub const REPLACE_RANGE: usize = 2 * INSERT + FREE_BUDGET + UPDATE + INODE;
 /// One step of a truncation.
-pub const TRUNCATE: usize = INSERT + 2 * REMOVE + FREE_EXTENTS * REGION + INODE;
+pub const TRUNCATE: usize = FREE_BUDGET + UPDATE + INODE;
 
 // Names and attributes. Inodes that an operation logs come on top of its trees.
 

@@ -53,6 +53,16 @@ impl Counters {
     }
 }
 
+/// The `i`th of `count` things when one begins with the `first` and goes round.
+pub(crate) fn turn(first: u32, i: u32, count: u32) -> u32 {
+    let rest = count.saturating_sub(first);
+    if i < rest {
+        first + i
+    } else {
+        i - rest
+    }
+}
+
 /// Adds to a counter, or takes off.
 pub(crate) fn add(counter: &AtomicU64, n: i64) {
     // Wrapping addition of the two's complement is subtraction.
@@ -73,11 +83,17 @@ impl<S: Store> Fs<S> {
         self.unpromised(Mode::Normal)
     }
 
+    /// Free blocks that a mode does not get.
+    fn kept_from(&self, mode: Mode) -> u64 {
+        let groups = u64::from(self.group_count()) * region::GROUP_RESERVE;
+        match mode {
+            Mode::Privileged => groups,
+            Mode::Normal | Mode::Promised => self.sb.reserved_blocks.max(groups),
+        }
+    }
+
     fn unpromised(&self, mode: Mode) -> u64 {
-        let kept = match mode {
-            Mode::Privileged => 0,
-            Mode::Normal | Mode::Promised => self.sb.reserved_blocks,
-        };
+        let kept = self.kept_from(mode);
         let promised = self.counters.promised.load(Ordering::Relaxed);
         self.free_blocks().saturating_sub(promised).saturating_sub(kept)
     }
@@ -97,9 +113,9 @@ impl<S: Store> Fs<S> {
     /// Promises at most `most` blocks, at least `least`.
     fn promise_up_to(&self, least: u64, most: u64, mode: Mode) -> Result<u64> {
         let promised = &self.counters.promised;
+        let kept = self.kept_from(mode);
         let mut old = promised.load(Ordering::Relaxed);
         loop {
-            let kept = if mode == Mode::Privileged { 0 } else { self.sb.reserved_blocks };
             let n = self.free_blocks().saturating_sub(old).saturating_sub(kept).min(most);
             if n < least {
                 return Err(ENOSPC);
@@ -162,7 +178,7 @@ impl<S: Store> Fs<S> {
         for least in [good, 1] {
             let tries = if least == 1 { g.group_count } else { g.group_count.min(PICKY) };
             for i in 0..tries {
-                let number = ((u64::from(first) + u64::from(i)) % u64::from(g.group_count)) as u32;
+                let number = turn(first, i, g.group_count);
                 let group = self.group(number)?;
                 if group.free.load(Ordering::Relaxed) < least {
                     continue;

@@ -2,13 +2,17 @@
 
 //! Allocation within a group, under its lock.
 
-use super::{add, bitmap};
+use super::{add, bitmap, turn};
 use crate::libvexfs::format::group::{is_bitmap, SUMMARY_FREE, SUMMARY_INIT};
 use crate::libvexfs::format::{le32, put32};
 use crate::libvexfs::group::{init_bitmap, GroupCore};
 use crate::libvexfs::journal::{Block, BlockMut, Store, Trans};
 use crate::libvexfs::{damaged, Fs};
 use kernel::prelude::*;
+
+/// Blocks of each group that only its own trees may take. Otherwise a group full of data would have
+/// no room for the record of an orphan, and nothing in it could be unlinked.
+pub(crate) const GROUP_RESERVE: u64 = 32;
 
 /// What is known of a region, and the blocks that say so, kept in memory.
 struct Region<S: Store> {
@@ -131,12 +135,13 @@ impl<S: Store> Fs<S> {
         let group = core.header.group;
         let regions = g.regions(group);
         let (first, first_bit) = g.region_of(group, goal);
+        let spare = self.spare_blocks(core);
         let mut looked_at = 0;
         for i in 0..regions {
-            let number = (first % regions + i) % regions;
+            let number = turn(first, i, regions);
             let (_, _, entry) = self.summary(core, number)?;
             let kept = core.held_in(number).saturating_add(core.busy.region(number).count());
-            let usable = u64::from((entry & SUMMARY_FREE).saturating_sub(kept));
+            let usable = u64::from((entry & SUMMARY_FREE).saturating_sub(kept)).min(spare);
             if usable < least {
                 continue;
             }
@@ -170,10 +175,13 @@ impl<S: Store> Fs<S> {
         n: u32,
     ) -> Result<Option<u32>> {
         let g = &self.sb.geometry;
+        if self.spare_blocks(core) < n.into() {
+            return Ok(None);
+        }
         let regions = g.regions(core.header.group);
         let (first, _) = g.region_of(core.header.group, goal);
         for i in 0..regions {
-            let number = (first % regions + i) % regions;
+            let number = turn(first, i, regions);
             let (_, _, entry) = self.summary(core, number)?;
             if (entry & SUMMARY_FREE).saturating_sub(core.held_in(number)) >= n {
                 return Ok(Some(number));
@@ -186,6 +194,11 @@ impl<S: Store> Fs<S> {
     pub(crate) fn free_for_metadata(&self, core: &GroupCore) -> u64 {
         let held: u64 = core.held.iter().map(|(_, n)| u64::from(*n)).sum();
         core.header.free_blocks.saturating_sub(held)
+    }
+
+    /// Blocks of the group that others than its own trees may take.
+    pub(crate) fn spare_blocks(&self, core: &GroupCore) -> u64 {
+        self.free_for_metadata(core).saturating_sub(GROUP_RESERVE)
     }
 
     /// Takes a block for metadata: out of what was set aside in `held`, or anywhere in the

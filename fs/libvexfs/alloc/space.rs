@@ -2,7 +2,7 @@
 
 //! Blocks set aside for the nodes of trees.
 
-use super::{add, Mode};
+use super::{add, turn, Mode};
 use crate::libvexfs::group::Group;
 use crate::libvexfs::journal::Store;
 use crate::libvexfs::tree::Blocks;
@@ -99,9 +99,9 @@ impl<S: Store> Fs<S> {
     }
 
     fn hold(&self, first: u32, goal: u64, n: u32) -> Result<Space<'_, S>> {
-        let count = u64::from(self.group_count());
+        let count = self.group_count();
         for i in 0..count {
-            let number = ((u64::from(first) + i) % count) as u32;
+            let number = turn(first, i, count);
             let group = self.group(number)?;
             if group.free.load(Ordering::Relaxed) < n.into() {
                 continue;

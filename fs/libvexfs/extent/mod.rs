@@ -2,10 +2,17 @@
 
 //! The extents of regular files: from logical blocks to places.
 
-use crate::libvexfs::alloc::Mode;
+mod convert;
+mod replace;
+
 pub use crate::libvexfs::format::extent::{Extent, State, MAX_LBLK, MAX_LEN};
+pub use replace::New;
+
+use crate::libvexfs::alloc::{Mode, Space};
+use crate::libvexfs::format::extent::OFFLINE_LEN;
 use crate::libvexfs::format::Inode;
 use crate::libvexfs::journal::Store;
+use crate::libvexfs::tree::{self, node::SLOT};
 use crate::libvexfs::Fs;
 use kernel::prelude::*;
 
@@ -43,6 +50,17 @@ pub enum Mapping {
 }
 
 impl Mapping {
+    fn of(e: &Extent) -> Self {
+        let len = e.len;
+        match e.state {
+            State::Written(phys) => Mapping::Written { phys, len },
+            State::Unwritten(phys) => Mapping::Unwritten { phys, len },
+            State::Offline { src_block, src_version } => {
+                Mapping::Offline { len, src_block, src_version }
+            }
+        }
+    }
+
     /// Blocks for which it holds.
     pub fn len(&self) -> u64 {
         match *self {
@@ -59,102 +77,142 @@ impl Mapping {
     }
 }
 
-/// What [`Fs::replace_range`] puts in place of what was there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum New {
-    /// Nothing.
-    Hole,
-    /// The archived contents, from `src_block` for the first block of the range on.
-    Offline {
-        /// The block in the archived contents.
-        src_block: u64,
-        /// The archived version.
-        src_version: u64,
-    },
-    /// Blocks from [`Fs::alloc_blocks`] that hold the contents.
-    Written {
-        /// First block on disk.
-        phys: u64,
-    },
-    /// Blocks from [`Fs::alloc_blocks`] without contents.
-    Unwritten {
-        /// First block on disk.
-        phys: u64,
-    },
-}
-
 impl<S: Store> Fs<S> {
+    /// The extent that starts at or before `lblk`, and the one behind that.
+    fn extents_around(&self, i: &Inode, lblk: u64) -> Result<(Option<Extent>, Option<Extent>)> {
+        let (below, above) =
+            tree::around(&self.store, i.data_root(), lblk.into(), |k, v| self.parse(i, k, v))?;
+        if let (Some(a), Some(b)) = (&below, &above) {
+            if a.end() > b.lblk {
+                return Err(self.damaged(i.ino, 0, "extents overlap"));
+            }
+        }
+        Ok((below, above))
+    }
+
+    fn parse(&self, i: &Inode, key: u128, value: &[u8]) -> Result<Extent> {
+        Extent::parse(key, value, self.sb.geometry.block_count)
+            .map_err(|_| self.damaged(i.ino, 0, "an extent that cannot be"))
+    }
+
     /// What is at logical block `lblk`, for at most `max` blocks.
     ///
     /// # Errors
     ///
     /// `EUCLEAN`, `EIO`; `EFBIG` for a block that no file has.
-    pub fn map(&self, _i: &Inode, _lblk: u64, _max: u64) -> Result<Mapping> {
-        todo!()
+    pub fn map(&self, i: &Inode, lblk: u64, max: u64) -> Result<Mapping> {
+        if lblk >= MAX_LBLK {
+            return Err(EFBIG);
+        }
+        let max = max.clamp(1, MAX_LBLK - lblk);
+        let (below, above) = self.extents_around(i, lblk)?;
+        if let Some(e) = below.filter(|e| e.end() > lblk) {
+            return Ok(Mapping::of(&e.part(lblk, e.end().min(lblk + max))));
+        }
+        Ok(Mapping::Hole { len: above.map_or(max, |e| max.min(e.lblk - lblk)) })
     }
 
     /// The first extent that ends behind logical block `lblk`.
-    pub fn next_extent(&self, _i: &Inode, _lblk: u64) -> Result<Option<Extent>> {
-        todo!()
+    ///
+    /// # Errors
+    ///
+    /// `EUCLEAN`, `EIO`.
+    pub fn next_extent(&self, i: &Inode, lblk: u64) -> Result<Option<Extent>> {
+        let (below, above) = self.extents_around(i, lblk)?;
+        Ok(below.filter(|e| e.end() > lblk).or(above))
+    }
+
+    /// Whether `next` can become a part of `e`: it goes on where `e` ends, in the same region
+    /// (an extent that crosses one could not be freed with bounded credits).
+    fn can_join(&self, e: &Extent, next: &Extent) -> bool {
+        if !e.continues(next) {
+            return false;
+        }
+        let (Some(a), Some(b)) = (e.phys(), next.phys()) else { return true };
+        let g = &self.sb.geometry;
+        match (g.group_of(a), g.group_of(b)) {
+            (Some(x), Some(y)) => x == y && g.region_of(x, a).0 == g.region_of(y, b).0,
+            _ => false,
+        }
+    }
+
+    /// Space for `n` insertions into the extent tree.
+    fn extent_space(&self, i: &Inode, n: usize, mode: Mode) -> Result<Space<'_, S>> {
+        let blocks = n * tree::blocks_to_insert(&i.data, n * (SLOT + OFFLINE_LEN));
+        self.space(i.ino >> 3, blocks, mode)
+    }
+
+    fn insert_extent(
+        &self,
+        t: &mut S::Trans,
+        space: &mut Space<'_, S>,
+        i: &mut Inode,
+        e: &Extent,
+    ) -> Result {
+        let mut value = [0; OFFLINE_LEN];
+        let len = e.format(&mut value);
+        self.tree_insert(t, space, i.data_root_mut(), e.key(), &value[..len])
+    }
+
+    /// Replaces extent `old` by one that covers an end or all of it, in place.
+    fn reshape(&self, t: &mut S::Trans, i: &mut Inode, old: &Extent, new: &Extent) -> Result {
+        let mut value = [0; OFFLINE_LEN];
+        let len = new.format(&mut value);
+        self.tree_rekey(t, i.data_root_mut(), old.key(), new.key(), &value[..len])
+    }
+
+    fn remove_extent(&self, t: &mut S::Trans, i: &mut Inode, e: &Extent) -> Result {
+        self.tree_remove(t, i.data_root_mut(), e.key())
+    }
+
+    /// Frees the blocks of an extent that is no longer, or about to be no longer, in a tree.
+    fn free_extent(&self, t: &mut S::Trans, i: &mut Inode, e: &Extent) -> Result {
+        let Some(phys) = e.phys() else { return Ok(()) };
+        self.free_data(t, phys, e.len)?;
+        i.blocks = i.blocks.saturating_sub(e.len);
+        Ok(())
     }
 
     /// Fills the hole at `lblk` with an unwritten extent of at most `max` blocks, placed
-    /// near `goal` (0: where this inode's files should go), and returns it. Logs the inode.
-    /// Credits: [`credits::EXTENT_ALLOC`](crate::libvexfs::credits::EXTENT_ALLOC).
+    /// near `goal` (0: behind the extent before, or where this inode's files should go), and
+    /// returns it. Logs the inode. Credits:
+    /// [`credits::EXTENT_ALLOC`](crate::libvexfs::credits::EXTENT_ALLOC).
     ///
     /// # Errors
     ///
     /// `ENOSPC` with nothing dirtied; `EEXIST` if there is no hole.
     pub fn allocate(
         &self,
-        _t: &mut S::Trans,
-        _i: &mut Inode,
-        _lblk: u64,
-        _max: u64,
-        _goal: u64,
-        _mode: Mode,
+        t: &mut S::Trans,
+        i: &mut Inode,
+        lblk: u64,
+        max: u64,
+        goal: u64,
+        mode: Mode,
     ) -> Result<Mapping> {
-        todo!()
-    }
-
-    /// Marks unwritten blocks of `[lblk, lblk + len)` as written. Does a bounded part and
-    /// returns how many blocks from `lblk` on are done (holes and written ones count);
-    /// the caller goes on in a new transaction. Logs the inode. Credits:
-    /// [`credits::CONVERT`](crate::libvexfs::credits::CONVERT).
-    ///
-    /// # Errors
-    ///
-    /// Never `ENOSPC` while the reserve lasts.
-    pub fn convert(&self, _t: &mut S::Trans, _i: &mut Inode, _lblk: u64, _len: u64) -> Result<u64> {
-        todo!()
-    }
-
-    /// Replaces `[lblk, lblk + len)` by something else and frees what was there. Does a
-    /// bounded part and returns how many blocks from `lblk` on are done. Logs the inode.
-    /// Credits: [`credits::REPLACE_RANGE`](crate::libvexfs::credits::REPLACE_RANGE).
-    ///
-    /// # Errors
-    ///
-    /// `ENOSPC` with nothing dirtied.
-    pub fn replace_range(
-        &self,
-        _t: &mut S::Trans,
-        _i: &mut Inode,
-        _lblk: u64,
-        _len: u64,
-        _new: New,
-    ) -> Result<u64> {
-        todo!()
-    }
-
-    /// Frees extents from `first_lblk` on, the last ones first; true when none is left.
-    /// Logs the inode. Credits: [`credits::TRUNCATE`](crate::libvexfs::credits::TRUNCATE).
-    pub fn truncate_step(
-        &self,
-        _t: &mut S::Trans,
-        _i: &mut Inode,
-        _first_lblk: u64,
-    ) -> Result<bool> {
-        todo!()
+        if lblk >= MAX_LBLK {
+            return Err(EFBIG);
+        }
+        let (below, above) = self.extents_around(i, lblk)?;
+        if below.is_some_and(|e| e.end() > lblk) {
+            return Err(EEXIST);
+        }
+        let hole = above.map_or(MAX_LBLK, |e| e.lblk) - lblk;
+        let behind = below.filter(|e| e.end() == lblk).and_then(|e| Some(e.phys()? + e.len));
+        let goal = match (goal, behind) {
+            (0, Some(bno)) => bno,
+            (0, None) => self.goal_of(i),
+            (goal, _) => goal,
+        };
+        let mut space = self.extent_space(i, 1, mode)?;
+        let (phys, len) = self.alloc_blocks(t, goal, max.clamp(1, hole.min(MAX_LEN)), mode)?;
+        let new = Extent { lblk, len, state: State::Unwritten(phys) };
+        match below.filter(|e| self.can_join(e, &new)) {
+            Some(e) => self.reshape(t, i, &e, &Extent { len: e.len + len, ..e })?,
+            None => self.insert_extent(t, &mut space, i, &new)?,
+        }
+        i.blocks += len;
+        self.log_inode(t, i)?;
+        Ok(Mapping::of(&new))
     }
 }

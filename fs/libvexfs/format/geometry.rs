@@ -55,13 +55,13 @@ impl Geometry {
             return Err(EINVAL);
         }
         let mut group_blocks = MIN_GROUP_BLOCKS;
-        while group_blocks < MAX_GROUP_BLOCKS && blocks / group_blocks > 1024 {
-            group_blocks *= 2;
-        }
-        // A few large groups beat many small ones: an extent ends at a region's end,
-        // and a region needs a group of 128 MiB to be whole.
-        while group_blocks < MAX_GROUP_BLOCKS && blocks / group_blocks > 16 && group_blocks < 1 << 18
-        {
+        // A few large groups beat many small ones: an extent ends at a region's end, and a
+        // region needs a group of 128 MiB to be whole.
+        while group_blocks < MAX_GROUP_BLOCKS {
+            let groups = blocks >> group_blocks.trailing_zeros();
+            if groups < 16 || (groups < 1024 && group_blocks >= 1 << 18) {
+                break;
+            }
             group_blocks *= 2;
         }
         Self::new(blocks, group_blocks)
@@ -76,13 +76,14 @@ impl Geometry {
         {
             return Err(EINVAL);
         }
-        let whole = blocks / group_blocks;
-        let rest = blocks % group_blocks;
-        let keep_rest = rest != 0 && rest >= group_metadata(rest) + MIN_LAST_GROUP;
-        let group_count = u32::try_from(whole + u64::from(keep_rest)).map_err(|_| EINVAL)?;
-        if group_count == 0 {
+        let shift = group_blocks.trailing_zeros();
+        let whole = blocks >> shift;
+        let rest = blocks - (whole << shift);
+        if whole == 0 {
             return Err(EINVAL);
         }
+        let keep_rest = rest != 0 && rest >= group_metadata(rest) + MIN_LAST_GROUP;
+        let group_count = u32::try_from(whole + u64::from(keep_rest)).map_err(|_| EINVAL)?;
         Ok(Geometry {
             block_count: if keep_rest { blocks } else { whole * group_blocks },
             group_blocks,
@@ -113,7 +114,7 @@ impl Geometry {
         if bno >= self.block_count {
             return None;
         }
-        u32::try_from(bno / self.group_blocks).ok()
+        u32::try_from(bno.checked_div(self.group_blocks)?).ok()
     }
 
     /// A group's header block.
@@ -173,10 +174,12 @@ impl Geometry {
     }
 
     /// The reserve that only unlink, truncate and conversion may use. With as many
-    /// blocks free there is always a region that has enough for a tree to split.
+    /// blocks free there is always a region that has enough for a tree to split, beside
+    /// what each group keeps for its own trees.
     pub fn default_reserve(&self) -> u64 {
-        let regions: u64 = self.block_count.div_ceil(REGION_BLOCKS) + u64::from(self.group_count);
-        regions * 32
+        let groups = u64::from(self.group_count);
+        let regions = self.block_count.div_ceil(REGION_BLOCKS) + groups;
+        32 * regions + 32 * groups
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     chunk_index, chunk_ino, format_block_header, format_free, parse_free, place, BLOCK_HEADER,
     CHUNK_ALL_FREE, CHUNK_BLOCKS, CHUNK_INODES, INODES_PER_BLOCK, INODE_SIZE,
 };
-use crate::libvexfs::alloc::add;
+use crate::libvexfs::alloc::{add, turn};
 use crate::libvexfs::format::inode::{ROOT_LEN, S_IFDIR, S_IFMT};
 use crate::libvexfs::format::{le64, put};
 use crate::libvexfs::group::{GroupCore, GroupTree};
@@ -109,9 +109,9 @@ impl<S: Store> Fs<S> {
         let is_dir = mode & S_IFMT == S_IFDIR;
         let first = self.inode_group(parent, is_dir)?;
         let near = parent.map_or(0, |p| p.ino >> 3);
-        let count = u64::from(self.group_count());
+        let count = self.group_count();
         for i in 0..count {
-            let number = ((u64::from(first) + i) % count) as u32;
+            let number = turn(first, i, count);
             let mut core = self.group(number)?.core.lock();
             match self.alloc_inode_in(t, &mut core, near, is_dir, now) {
                 Err(e) if e == ENOSPC && !t.dirtied() => continue,
@@ -133,16 +133,16 @@ impl<S: Store> Fs<S> {
         // Directories of the root are strangers to each other: each goes where there is
         // most room. Others stay with their parents while there is about as much room as
         // elsewhere.
-        let average = self.free_blocks() / u64::from(count);
+        let average = self.free_blocks().checked_div(count.into()).unwrap_or(0);
         let free = |g: u32| self.group(g).map(|g| g.free.load(Ordering::Relaxed));
         if parent.ino != self.sb.root_ino && free(home)? >= average / 2 {
             return Ok(home);
         }
         let mut best = home;
         // Of equals the first behind the last one that was chosen: a walk round all groups.
-        let turn = (parent.entries % u64::from(count)) as u32;
+        let start = parent.entries.checked_rem(count.into()).unwrap_or(0) as u32;
         for i in 0..count {
-            let g = (turn + i) % count;
+            let g = turn(start, i, count);
             if free(g)? > free(best)? {
                 best = g;
             }
@@ -199,7 +199,7 @@ impl<S: Store> Fs<S> {
     fn new_chunk(&self, t: &mut S::Trans, core: &mut GroupCore, now: Time) -> Result<Chunk> {
         // The chunk and the nodes that its record may need, now and when it moves.
         let nodes = 2 * crate::libvexfs::credits::blocks::INSERT as u64;
-        if self.free_for_metadata(core) < CHUNK_BLOCKS + nodes
+        if self.spare_blocks(core) < CHUNK_BLOCKS + nodes
             || self.available_blocks() < CHUNK_BLOCKS + nodes
         {
             return Err(ENOSPC);
@@ -280,7 +280,8 @@ impl<S: Store> Fs<S> {
         t.write_at(bno, at, &slot)
     }
 
-    /// Shows all chunks of a group to `f`: first block and mask of free inodes.
+    /// Shows all chunks of a group to `f`: first block and mask of free inodes. The group is
+    /// locked meanwhile: `f` must not ask this file system for anything.
     ///
     /// # Errors
     ///

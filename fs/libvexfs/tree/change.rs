@@ -67,6 +67,7 @@ impl<B: Block> Path<B> {
             let data = block.data();
             let node = open_block(owner, bno, &data, level as u8)?;
             let index = if level == 0 {
+                path.bounds.check(owner, bno, &node)?;
                 let i = node.lower_bound(key);
                 path.found = i < node.count() && node.key(i) == key;
                 i

@@ -17,7 +17,7 @@ mod search;
 mod tests;
 
 pub(crate) use change::{destroy_step, insert, remove, update, Blocks};
-pub(crate) use search::{lookup, next};
+pub(crate) use search::{around, lookup, next};
 
 use crate::libvexfs::alloc::Space;
 use crate::libvexfs::journal::Store;
@@ -85,6 +85,14 @@ impl RootMut<'_> {
 /// Makes `root` an empty tree.
 pub fn init_root(root: &mut [u8]) {
     node::init_page(root, 0);
+}
+
+/// Blocks that inserting a record with a value of `len` bytes takes at most.
+pub fn blocks_to_insert(root: &[u8], len: usize) -> usize {
+    match node::Node::open(root) {
+        Ok(node) if node.level() == 0 && node.fits(len) => 0,
+        _ => (height(root) + 1).min(MAX_HEIGHT),
+    }
 }
 
 /// Levels of blocks below the root.

@@ -49,6 +49,18 @@ pub(super) struct Bounds {
     pub lower: u128,
 }
 
+impl Bounds {
+    /// Checks that a leaf's keys are within its parents'. Otherwise entries that share a child
+    /// could have a scan visit it more often than anyone has time for.
+    pub fn check(&self, owner: &Owner, bno: u64, leaf: &Node<'_>) -> Result {
+        let last = leaf.key(leaf.count().saturating_sub(1));
+        if leaf.key(0) < self.lower || self.upper.is_some_and(|upper| last >= upper) {
+            return Err(damaged(owner.id, bno, "a leaf does not hold what its parent says"));
+        }
+        Ok(())
+    }
+}
+
 /// Finds the leaf to which `key` belongs and shows it to `f`.
 pub(super) fn with_leaf<S: Store, R>(
     store: &S,
@@ -70,6 +82,7 @@ pub(super) fn with_leaf<S: Store, R>(
         let data = block.data();
         let node = open_block(owner, bno, &data, level)?;
         if level == 0 {
+            bounds.check(owner, bno, &node)?;
             return f(node, bounds);
         }
         bno = choose(owner, bno, &node, key, &mut bounds)?.0;
@@ -164,6 +177,33 @@ pub(super) fn prev<S: Store, R>(
         }
     }
     Err(damaged(root.owner.id, root.owner.home, "a leaf does not hold what its parent says"))
+}
+
+/// The last record up to `key` and the first behind it.
+pub(crate) fn around<S: Store, T>(
+    store: &S,
+    root: Root<'_>,
+    key: u128,
+    parse: impl Fn(u128, &[u8]) -> Result<T>,
+) -> Result<(Option<T>, Option<T>)> {
+    let (mut below, mut above, bounds) = with_leaf(store, root, key, |leaf, bounds| {
+        let i = leaf.lower_bound(key);
+        let i = if i < leaf.count() && leaf.key(i) == key { i + 1 } else { i };
+        let get = |i: usize| {
+            let value = leaf.value(i).map_err(bad(&root.owner, 0))?;
+            parse(leaf.key(i), value).map(Some)
+        };
+        let below = if i > 0 { get(i - 1)? } else { None };
+        let above = if i < leaf.count() { get(i)? } else { None };
+        Ok((below, above, bounds))
+    })?;
+    if below.is_none() && bounds.lower > 0 {
+        below = prev(store, root, bounds.lower - 1, &parse)?.transpose()?;
+    }
+    if let (None, Some(upper)) = (&above, bounds.upper) {
+        above = next(store, root, upper, &parse)?.transpose()?;
+    }
+    Ok((below, above))
 }
 
 /// Shows all records from `from` on to `f`, leaf by leaf, until it says false.
