@@ -12,37 +12,11 @@ use crate::libvexfs::extent::{Mapping, MAX_LBLK};
 use crate::libvexfs::format::inode::STATE_OFFLINE;
 use crate::libvexfs::journal::{Store, Trans};
 use crate::libvexfs::vector::stale;
-use crate::ops::truncate;
+use crate::ops::{staging, truncate};
 use crate::vfs::bindings;
-use crate::vfs::fault::{Fault, Ready};
 use crate::vfs::file::{Mode, Request, RwLocked};
 use crate::vfs::inode::VexInode;
 use crate::vfs::iomap::{self, BLOCK};
-
-/// Waits until none of `[pos, pos + len)` is offline. Hook of staging.
-///
-/// # Errors
-///
-/// EAGAIN with `nowait` when it would wait (the recall is queued); EINTR when killed; EIO when no copy is good.
-///
-/// # Context
-///
-/// No lock held, not inside `sb_start_write`.
-pub(crate) fn before_read(vi: &VexInode, pos: u64, len: u64, nowait: bool) -> Result {
-    let _ = (vi, pos, len, nowait);
-    Ok(())
-}
-
-/// A page fault is about to read: if its data is offline, drops the lock that the fault holds and waits. Hook of
-/// staging.
-///
-/// # Errors
-///
-/// EIO when the data cannot be had; EAGAIN when waiting is not allowed here.
-pub(crate) fn before_fault(fault: Fault) -> Result<Ready> {
-    let _ = (fault.inode(), fault.pos(), fault.may_retry());
-    Ok(Ready::Here)
-}
 
 /// The bytes `[start, end)` are about to change: the version of the contents moves on, and what describes these bytes is
 /// marked stale, durably, before the first of them changes. Free for files that nothing describes.
@@ -80,7 +54,7 @@ pub(crate) fn read(request: &mut Request<'_>) -> Result<usize> {
     if request.count() == 0 {
         return Ok(0);
     }
-    online(request, |request| {
+    online(request, staging_for_read, |request| {
         if !request.direct() {
             return request.buffered_read();
         }
@@ -90,15 +64,27 @@ pub(crate) fn read(request: &mut Request<'_>) -> Result<usize> {
     })
 }
 
-/// Does `io` once the data that it needs is here, and again if that has gone offline in between.
+/// Waits until what a read wants is not offline.
+fn staging_for_read(request: &Request<'_>) -> Result {
+    staging::before_read(request.inode(), request.pos(), request.count(), request.nowait())
+}
+
+/// Waits until what a write wants to change, or to zero, is not offline.
+fn staging_for_write(request: &Request<'_>) -> Result {
+    let (pos, count) = (request.pos(), request.count());
+    staging::before_write(request.inode(), pos, count, request.append(), request.nowait())
+}
+
+/// Does `io` once `recall` says that the data it needs is here, and again if that has gone offline in between.
 fn online(
     request: &mut Request<'_>,
+    recall: fn(&Request<'_>) -> Result,
     mut io: impl FnMut(&mut Request<'_>) -> Result<usize>,
 ) -> Result<usize> {
     let vi = request.inode();
     loop {
-        let (pos, len) = (request.pos(), request.count());
-        before_read(vi, pos, len, request.nowait())?;
+        let len = request.count();
+        recall(request)?;
         match io(request) {
             // The page cache makes EIO of whatever kept a folio from being read.
             Err(e) if (e == EIO || e == enodata()) && is_offline(vi, request.pos(), len)? => {}
@@ -128,7 +114,7 @@ fn is_offline(vi: &VexInode, pos: u64, len: u64) -> Result<bool> {
 pub(crate) fn write(request: &mut Request<'_>) -> Result<usize> {
     let vi = request.inode();
     vi.check_running()?;
-    online(request, |request| {
+    online(request, staging_for_write, |request| {
         if request.direct() {
             match write_direct(request) {
                 // Folios of the range could not be dropped: go through the page cache instead.

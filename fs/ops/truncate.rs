@@ -19,6 +19,7 @@ use crate::libvexfs::format::Inode;
 use crate::libvexfs::journal::{Store as _, Trans};
 use crate::libvexfs::orphan;
 use crate::ops::file::before_change;
+use crate::ops::staging;
 use crate::vfs::inode::VexInode;
 use crate::vfs::store::Handle;
 use crate::vfs::iomap::{self, BLOCK};
@@ -42,6 +43,10 @@ pub(crate) fn setsize(vi: &VexInode, new: u64) -> Result {
     let old = vi.size();
     if vi.data().needs_trim() {
         finish(vi)?;
+    }
+    if new > old {
+        // The block with the end of file is about to be zeroed behind it.
+        staging::before_write(vi, new, 0, false, false)?;
     }
     if new != old {
         before_change(vi, new.min(old), if new < old { u64::MAX } else { new })?;

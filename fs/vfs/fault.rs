@@ -7,7 +7,7 @@
 use kernel::bindings::{vm_fault_t, vm_operations_struct};
 use kernel::prelude::*;
 
-use crate::ops::file;
+use crate::ops::{file, staging};
 use crate::vfs::bindings;
 use crate::vfs::inode::VexInode;
 use crate::vfs::iomap::{BLOCK, WRITE_OPS};
@@ -99,7 +99,7 @@ pub(crate) enum Ready {
 ///
 /// Called by the memory management for a mapping of a file of ours.
 unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> vm_fault_t {
-    match file::before_fault(Fault(vmf)) {
+    match staging::before_fault(Fault(vmf)) {
         // SAFETY: The fault still holds its lock.
         Ok(Ready::Here) => unsafe { bindings::filemap_fault(vmf) },
         Ok(Ready::Again) => RETRY,
@@ -119,15 +119,14 @@ unsafe extern "C" fn page_mkwrite(vmf: *mut bindings::vm_fault) -> vm_fault_t {
         bindings::vexfs_helper_sb_start_pagefault(sb);
         bindings::file_update_time(bindings::vexfs_helper_vmf_file(vmf));
         let start = Fault(vmf).pos();
+        // Who describes the contents (archives, embeds) takes this lock exclusively while he marks them and writes them
+        // back, so the check and the change are one to him.
+        bindings::vexfs_helper_filemap_invalidate_lock_shared(mapping);
         let answer = match file::before_change(VexInode::from_raw(inode), start, start.saturating_add(BLOCK)) {
-            Ok(()) => {
-                bindings::vexfs_helper_filemap_invalidate_lock_shared(mapping);
-                let answer = bindings::iomap_page_mkwrite(vmf, WRITE_OPS.as_ptr(), core::ptr::null_mut());
-                bindings::vexfs_helper_filemap_invalidate_unlock_shared(mapping);
-                answer
-            }
+            Ok(()) => bindings::iomap_page_mkwrite(vmf, WRITE_OPS.as_ptr(), core::ptr::null_mut()),
             Err(e) => fault_of(e),
         };
+        bindings::vexfs_helper_filemap_invalidate_unlock_shared(mapping);
         bindings::vexfs_helper_sb_end_pagefault(sb);
         answer
     }

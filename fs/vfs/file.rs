@@ -8,7 +8,7 @@ use core::marker::PhantomData;
 use kernel::bindings::{address_space_operations, file_operations};
 use kernel::prelude::*;
 
-use crate::ops::file;
+use crate::ops::{file, staging};
 use crate::vfs::bindings;
 use crate::vfs::fault::VM_OPS;
 use crate::vfs::inode::VexInode;
@@ -190,6 +190,11 @@ impl<'a> Request<'a> {
         self.flag(bindings::VEXFS_IOCB_NOWAIT)
     }
 
+    /// It goes to the end of file, wherever its position is.
+    pub(crate) fn append(&self) -> bool {
+        self.flag(bindings::VEXFS_IOCB_APPEND)
+    }
+
     /// It bypasses the page cache.
     pub(crate) fn direct(&self) -> bool {
         self.flag(bindings::VEXFS_IOCB_DIRECT)
@@ -330,7 +335,7 @@ unsafe extern "C" fn splice_read(
         let inode = VexInode::from_raw(bindings::vexfs_helper_file_inode(file));
         let ready = inode
             .check_running()
-            .and_then(|()| file::before_read(inode, (*pos).max(0) as u64, len as u64, false));
+            .and_then(|()| staging::before_read(inode, (*pos).max(0) as u64, len as u64, false));
         match ready {
             Ok(()) => bindings::filemap_splice_read(file, pos, pipe, len, flags),
             Err(e) => e.to_errno() as isize,

@@ -151,7 +151,11 @@ unsafe fn zero_begin(
 ) -> Result {
     // SAFETY: The caller passes a live inode.
     let inode = unsafe { VexInode::from_raw(inode) };
-    let mut extent = aops::lookup(inode, want)?;
+    // What is offline is not zeroed here: staging zeroes what lies behind the end of file when it brings a block back.
+    let mut extent = aops::lookup(inode, &Want { report: true, ..*want })?;
+    if extent.kind == Kind::Elsewhere {
+        extent.kind = Kind::Hole;
+    }
     let mut flags = 0u32;
     let eof = inode.size().div_ceil(BLOCK);
     // Folios beyond the end of file are not written back: the mapping must not reach across it.
