@@ -75,6 +75,21 @@ pub struct VexfsScan {
     pub level: u32,
 }
 
+/// Something that must lie at a multiple of 32 on the stack.
+#[repr(C, align(32))]
+struct Aligned([u8; 32]);
+
+/// Every function that the kernel calls begins with this. The kernel keeps its stack aligned to 8 bytes, code for the
+/// ordinary target expects 16 and moves whole vectors to and from the stack. A variable with a higher alignment, whose
+/// address gets out of the compiler's sight, makes the function align its frame itself, and with it those it calls.
+macro_rules! align_stack {
+    () => {
+        let mut aligned = core::mem::MaybeUninit::<Aligned>::uninit();
+        // SAFETY: It is no instruction at all.
+        unsafe { core::arch::asm!("/* {0} */", in(reg) aligned.as_mut_ptr(), options(nostack, preserves_flags)) };
+    };
+}
+
 /// Maps an f32 to an integer that orders the same way.
 #[inline(always)]
 fn order32(x: f32) -> u32 {
@@ -170,6 +185,7 @@ unsafe fn element(v: *const u8, elem: u32, i: usize) -> f32 {
 /// All pointers of `scan` are valid for what its counts and strides say. `level` is one that this processor has.
 #[no_mangle]
 pub unsafe extern "C" fn vexfs_simd_scan(scan: *const VexfsScan) {
+    align_stack!();
     // SAFETY: The caller's promise.
     let scan = unsafe { &*scan };
     macro_rules! dispatch {
@@ -197,6 +213,7 @@ pub unsafe extern "C" fn vexfs_simd_scan(scan: *const VexfsScan) {
 /// `from` has `dim` elements of any alignment, `to` has `dim` rounded up to a multiple of `QUERY_PAD`.
 #[no_mangle]
 pub unsafe extern "C" fn vexfs_simd_prepare(from: *const f32, dim: u32, metric: u32, to: *mut f32) -> u32 {
+    align_stack!();
     // SAFETY: The caller's promise.
     let norm2 = unsafe { sum_of_squares(from.cast(), TYPE_F32, dim) };
     if !valid(norm2, metric) {
@@ -227,6 +244,7 @@ pub unsafe extern "C" fn vexfs_simd_prepare(from: *const f32, dim: u32, metric: 
 /// `from` has `dim` elements of any alignment, `to` room for `dim` of type `elem`.
 #[no_mangle]
 pub unsafe extern "C" fn vexfs_simd_encode(from: *const f32, dim: u32, elem: u32, metric: u32, to: *mut u8) -> u32 {
+    align_stack!();
     for i in 0..dim as usize {
         // SAFETY: `i` is below `dim`, of both.
         unsafe {
@@ -250,6 +268,7 @@ pub unsafe extern "C" fn vexfs_simd_encode(from: *const f32, dim: u32, elem: u32
 /// `from` has `dim` elements of type `elem`, `to` room for `dim` f32, both of any alignment.
 #[no_mangle]
 pub unsafe extern "C" fn vexfs_simd_decode(from: *const u8, dim: u32, elem: u32, to: *mut f32) {
+    align_stack!();
     for i in 0..dim as usize {
         // SAFETY: `i` is below `dim`, of both.
         unsafe { to.add(i).write_unaligned(element(from, elem, i)) };
@@ -263,6 +282,7 @@ pub unsafe extern "C" fn vexfs_simd_decode(from: *const u8, dim: u32, elem: u32,
 /// `query` has `dim` f32 and `vector` `dim` elements of type `elem`, both of any alignment.
 #[no_mangle]
 pub unsafe extern "C" fn vexfs_simd_exact(query: *const f32, vector: *const u8, dim: u32, elem: u32, metric: u32) -> u64 {
+    align_stack!();
     // Four sums each, so that additions need not wait for each other.
     let (mut l2, mut dot, mut q2, mut v2) = ([0f64; 4], [0f64; 4], [0f64; 4], [0f64; 4]);
     for i in 0..dim as usize {
@@ -294,6 +314,7 @@ pub unsafe extern "C" fn vexfs_simd_exact(query: *const f32, vector: *const u8, 
 /// The 32-bit key that no better vector's optimistic key can be above, for a true key.
 #[no_mangle]
 pub extern "C" fn vexfs_simd_bound(key: u64) -> u32 {
+    align_stack!();
     if key == u64::MAX {
         return u32::MAX;
     }
@@ -304,6 +325,7 @@ pub extern "C" fn vexfs_simd_bound(key: u64) -> u32 {
 /// The bits of the score, as a caller of a search gets it, for a true key.
 #[no_mangle]
 pub extern "C" fn vexfs_simd_score(key: u64, metric: u32) -> u32 {
+    align_stack!();
     if key == u64::MAX {
         return f32::NAN.to_bits();
     }
