@@ -3,8 +3,9 @@
 //! Freed blocks whose transaction has not committed.
 //!
 //! Data is written in place, so a block that was freed by a transaction that a crash may
-//! undo must not get new data before it has committed. (Metadata may go there at once: it
-//! reaches its place only after a commit, which covers the earlier one.) At most two
+//! undo must not get new data before it has committed. Nor may metadata go there: jbd2 has
+//! no way to take a block back that a running transaction forgot while the committing one
+//! still has its old content. At most two
 //! transactions have not committed at any time, the running and the committing one; each
 //! has a bitmap for every region in which it freed something.
 
@@ -15,7 +16,7 @@ use kernel::prelude::*;
 /// What one transaction freed in one region.
 struct Freed {
     tid: Tid,
-    /// Blocks; some may have been reused for metadata since.
+    /// Blocks.
     count: u32,
     bits: KVec<u64>,
 }
@@ -30,21 +31,31 @@ struct BusyRegion {
 pub(crate) struct Busy {
     /// Sorted by region.
     regions: KVec<BusyRegion>,
-    /// There was no memory to note what this transaction freed: until it has committed,
+    /// For when there is no memory.
+    runs: [Option<Run>; RUNS],
+    /// Even these were not enough for what this transaction freed: until it has committed,
     /// every block of the group counts as busy.
     all_until: Option<Tid>,
+    /// How many blocks are busy.
+    total: u64,
     /// The newest commit that was taken note of.
     seen: Option<Tid>,
 }
 
 impl Busy {
     pub(crate) fn new() -> Self {
-        Busy { regions: KVec::new(), all_until: None, seen: None }
+        Busy { regions: KVec::new(), runs: [None; RUNS], all_until: None, total: 0, seen: None }
     }
 
     /// Notes that blocks were freed by transaction `tid`.
     pub(crate) fn add(&mut self, region: u32, bit: u32, len: u32, tid: Tid) {
-        if self.try_add(region, bit, len, tid).is_err() {
+        self.total += u64::from(len);
+        if self.try_add(region, bit, len, tid).is_ok() {
+            return;
+        }
+        if let Some(free) = self.runs.iter_mut().find(|r| r.is_none()) {
+            *free = Some(Run { tid, region, bit, len });
+        } else {
             self.all_until = Some(match self.all_until {
                 Some(old) if tid_geq(old, tid) => old,
                 _ => tid,
@@ -98,19 +109,37 @@ impl Busy {
         if matches!(self.all_until, Some(tid) if tid_geq(committed, tid)) {
             self.all_until = None;
         }
+        let mut total = 0;
         self.regions.retain(|r| {
             for freed in &mut r.freed {
-                if matches!(freed, Some(f) if tid_geq(committed, f.tid)) {
-                    *freed = None;
+                match freed {
+                    Some(f) if tid_geq(committed, f.tid) => *freed = None,
+                    Some(f) => total += u64::from(f.count),
+                    None => {}
                 }
             }
             r.freed.iter().any(Option::is_some)
         });
+        for run in &mut self.runs {
+            match run {
+                Some(r) if tid_geq(committed, r.tid) => *run = None,
+                Some(r) => total += u64::from(r.len),
+                None => {}
+            }
+        }
+        self.total = total;
+    }
+
+    /// How many blocks are busy.
+    pub(crate) fn total(&self) -> u64 {
+        self.total
     }
 
     /// Whether nothing is busy.
     pub(crate) fn is_empty(&self) -> bool {
-        self.regions.is_empty() && self.all_until.is_none()
+        self.regions.is_empty()
+            && self.all_until.is_none()
+            && self.runs.iter().all(Option::is_none)
     }
 
     /// Whether everything must be taken for busy.
@@ -120,27 +149,39 @@ impl Busy {
 
     /// What is busy in a region.
     pub(crate) fn region(&self, region: u32) -> BusyBits<'_> {
-        match self.regions.binary_search_by_key(&region, |r| r.region) {
-            Ok(at) => BusyBits(self.regions.get(at).map(|r| &r.freed)),
-            Err(_) => BusyBits(None),
-        }
+        let freed = match self.regions.binary_search_by_key(&region, |r| r.region) {
+            Ok(at) => self.regions.get(at).map(|r| &r.freed),
+            Err(_) => None,
+        };
+        BusyBits { busy: self, region, freed }
     }
 }
 
 /// The busy blocks of a region.
-pub(crate) struct BusyBits<'a>(Option<&'a [Option<Freed>; 2]>);
+pub(crate) struct BusyBits<'a> {
+    busy: &'a Busy,
+    region: u32,
+    freed: Option<&'a [Option<Freed>; 2]>,
+}
 
 impl BusyBits<'_> {
-    /// How many at most.
+    fn freed(&self) -> impl Iterator<Item = &Freed> {
+        self.freed.into_iter().flatten().flatten()
+    }
+
+    fn runs(&self) -> impl Iterator<Item = &Run> {
+        self.busy.runs.iter().flatten().filter(|r| r.region == self.region)
+    }
+
+    /// How many.
     pub(crate) fn count(&self) -> u32 {
-        self.0.map_or(0, |f| f.iter().flatten().map(|f| f.count).sum())
+        self.freed().map(|f| f.count).sum::<u32>() + self.runs().map(|r| r.len).sum::<u32>()
     }
 
     /// 64 of them.
     pub(crate) fn word(&self, i: usize) -> u64 {
-        self.0.map_or(0, |f| {
-            f.iter().flatten().fold(0, |w, f| w | f.bits.get(i).copied().unwrap_or(0))
-        })
+        let bits = self.freed().fold(0, |w, f| w | f.bits.get(i).copied().unwrap_or(0));
+        self.runs().fold(bits, |w, r| w | r.word(i))
     }
 }
 
@@ -166,14 +207,27 @@ mod tests {
     }
 
     #[test]
-    fn without_memory_the_whole_group_is_busy() {
+    fn without_memory_nothing_is_forgotten() {
         let mut busy = Busy::new();
-        kernel::alloc::fail_after(Some(0));
-        busy.add(0, 0, 1, u32::MAX);
-        assert_eq!(kernel::alloc::fail_after(None), 1);
+        let none = |busy: &mut Busy, region, bit, len, tid| {
+            kernel::alloc::fail_after(Some(0));
+            busy.add(region, bit, len, tid);
+            assert_eq!(kernel::alloc::fail_after(None), 1);
+        };
+        for i in 0..RUNS as u32 {
+            none(&mut busy, i, 60, 10, u32::MAX - 1);
+        }
+        assert!(!busy.all());
+        assert_eq!(busy.total(), 80);
+        assert_eq!(busy.region(2).count(), 10);
+        assert_eq!(busy.region(2).word(0), 0xf << 60);
+        assert_eq!(busy.region(2).word(1), 0x3f);
+        // No room for one more: now all of the group is busy.
+        none(&mut busy, 0, 0, 1, u32::MAX);
         assert!(busy.all());
         busy.settle(u32::MAX - 1);
         assert!(busy.all());
+        assert_eq!(busy.region(2).count(), 0);
         busy.settle(0);
         assert!(!busy.all() && busy.is_empty());
     }

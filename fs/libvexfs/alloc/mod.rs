@@ -204,8 +204,7 @@ impl<S: Store> Fs<S> {
         Err(ENOSPC)
     }
 
-    /// Frees data blocks. They become allocatable for data when the transaction has
-    /// committed. Three credits.
+    /// Frees data blocks. They become allocatable when the transaction has committed. Three credits.
     ///
     /// # Errors
     ///

@@ -29,10 +29,10 @@ struct Region<S: Store> {
 }
 
 impl<S: Store> Region<S> {
-    /// Finds a run. Busy blocks count as taken, unless it is for metadata.
-    fn find(&self, core: &GroupCore, from: u32, want: u32, metadata: bool) -> Option<(u32, u32)> {
+    /// Finds a run. Busy blocks count as taken.
+    fn find(&self, core: &GroupCore, from: u32, want: u32) -> Option<(u32, u32)> {
         let busy = core.busy.region(self.number);
-        let busy_word = |i| if metadata { 0 } else { busy.word(i) };
+        let busy_word = |i| busy.word(i);
         match &self.bitmap {
             None => bitmap::find_run(busy_word, from, self.len, want),
             Some(block) => {
@@ -148,7 +148,7 @@ impl<S: Store> Fs<S> {
             let region = self.open_region(core, number)?;
             let want = want.min(usable) as u32;
             let from = if i == 0 { first_bit } else { 0 };
-            let found = region.find(core, from, want, false);
+            let found = region.find(core, from, want);
             if let Some((bit, len)) = found {
                 if u64::from(len) >= least {
                     self.apply(t, core, &region, bit, len, true)?;
@@ -183,7 +183,8 @@ impl<S: Store> Fs<S> {
         for i in 0..regions {
             let number = turn(first, i, regions);
             let (_, _, entry) = self.summary(core, number)?;
-            if (entry & SUMMARY_FREE).saturating_sub(core.held_in(number)) >= n {
+            let kept = core.held_in(number).saturating_add(core.busy.region(number).count());
+            if (entry & SUMMARY_FREE).saturating_sub(kept) >= n {
                 return Ok(Some(number));
             }
         }
@@ -192,8 +193,11 @@ impl<S: Store> Fs<S> {
 
     /// Blocks of the group that its own trees may take.
     pub(crate) fn free_for_metadata(&self, core: &GroupCore) -> u64 {
+        if core.busy.all() {
+            return 0;
+        }
         let held: u64 = core.held.iter().map(|(_, n)| u64::from(*n)).sum();
-        core.header.free_blocks.saturating_sub(held)
+        core.header.free_blocks.saturating_sub(held).saturating_sub(core.busy.total())
     }
 
     /// Blocks of the group that others than its own trees may take.
@@ -222,18 +226,22 @@ impl<S: Store> Fs<S> {
     ) -> Result<Option<u64>> {
         let g = &self.sb.geometry;
         let group = core.header.group;
+        if core.busy.all() {
+            return Ok(None);
+        }
         let candidates = match held {
             Some(region) => region..region + 1,
             None => 0..g.regions(group),
         };
         for number in candidates {
             let (_, _, entry) = self.summary(core, number)?;
-            let kept = if held.is_some() { 0 } else { core.held_in(number) };
+            let busy = core.busy.region(number).count();
+            let kept = busy.saturating_add(if held.is_some() { 0 } else { core.held_in(number) });
             if (entry & SUMMARY_FREE).saturating_sub(kept) < n {
                 continue;
             }
             let region = self.open_region(core, number)?;
-            if let Some((bit, len)) = region.find(core, 0, n, true) {
+            if let Some((bit, len)) = region.find(core, 0, n) {
                 if len == n {
                     self.apply(t, core, &region, bit, n, true)?;
                     return Ok(Some(g.region_start(group, number) + u64::from(bit)));
@@ -245,7 +253,7 @@ impl<S: Store> Fs<S> {
         Ok(None)
     }
 
-    /// Frees blocks of the group. Data may not go there until the transaction has committed.
+    /// Frees blocks of the group. Nothing may go there until the transaction has committed.
     pub(crate) fn free_in_group(
         &self,
         t: &mut S::Trans,

@@ -107,6 +107,7 @@ impl<S: Store> Fs<S> {
                 continue;
             }
             let mut core = group.core.lock();
+            core.busy.settle(self.store.committed());
             let goal = if i == 0 { goal } else { self.sb.geometry.group_start(number) };
             let Some(region) = self.region_with(&core, goal, n)? else { continue };
             match core.held.iter_mut().find(|(r, _)| *r == region) {
