@@ -230,6 +230,7 @@ impl<S: Store> Fs<S> {
         value: &[u8],
         replace: bool,
     ) -> Result {
+        core.busy.settle(self.store.committed());
         let owner = core.owner(which);
         let mut header = GroupRoot::take(core, which);
         let root = RootMut { bytes: &mut header.bytes, blocks: &mut header.blocks, owner };

@@ -4,10 +4,9 @@
 //!
 //! Data is written in place, so a block that was freed by a transaction that a crash may
 //! undo must not get new data before it has committed. Nor may metadata go there: jbd2 has
-//! no way to take a block back that a running transaction forgot while the committing one
-//! still has its old content. At most two
-//! transactions have not committed at any time, the running and the committing one; each
-//! has a bitmap for every region in which it freed something.
+//! no way to create a buffer anew that the committing transaction still forgets. At most
+//! two transactions have not committed at any time, the running and the committing one;
+//! each has a bitmap for every region in which it freed something.
 
 use super::bitmap::{for_words, WORDS};
 use crate::libvexfs::journal::{tid_geq, Tid};
@@ -16,10 +15,34 @@ use kernel::prelude::*;
 /// What one transaction freed in one region.
 struct Freed {
     tid: Tid,
-    /// Blocks.
     count: u32,
     bits: KVec<u64>,
 }
+
+/// A run for which there was no bitmap to be had.
+#[derive(Clone, Copy)]
+struct Run {
+    tid: Tid,
+    region: u32,
+    bit: u32,
+    len: u32,
+}
+
+impl Run {
+    /// The run's bits in word `i` of its region's bitmap.
+    fn word(&self, i: usize) -> u64 {
+        let mut found = 0;
+        for_words(self.bit, self.len, |j, mask| {
+            if i == j {
+                found = mask;
+            }
+        });
+        found
+    }
+}
+
+/// Runs that are kept without memory of their own.
+const RUNS: usize = 8;
 
 /// A region in which something is busy.
 struct BusyRegion {

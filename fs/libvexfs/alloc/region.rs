@@ -32,12 +32,11 @@ impl<S: Store> Region<S> {
     /// Finds a run. Busy blocks count as taken.
     fn find(&self, core: &GroupCore, from: u32, want: u32) -> Option<(u32, u32)> {
         let busy = core.busy.region(self.number);
-        let busy_word = |i| busy.word(i);
         match &self.bitmap {
-            None => bitmap::find_run(busy_word, from, self.len, want),
+            None => bitmap::find_run(|i| busy.word(i), from, self.len, want),
             Some(block) => {
                 let data = block.data();
-                let word = |i| bitmap::word(&data, i) | busy_word(i);
+                let word = |i| bitmap::word(&data, i) | busy.word(i);
                 bitmap::find_run(word, from, self.len, want)
             }
         }
