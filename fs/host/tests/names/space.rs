@@ -7,6 +7,7 @@ use kernel::prelude::*;
 use vexfs::libvexfs::format::inode::{S_IFDIR, S_IFLNK, S_IFREG};
 use vexfs::libvexfs::namespace::NewInode;
 use vexfs::libvexfs::xattr::SetMode;
+use vexfs::libvexfs::{credits, Mode};
 
 fn long_name(n: usize) -> Vec<u8> {
     let mut name = format!("{n} ").into_bytes();
@@ -122,5 +123,63 @@ fn many_open_files_can_be_unlinked_on_a_full_volume() {
     for ino in orphans {
         volume.reap(ino).unwrap();
     }
+    volume.fsck();
+}
+
+/// Fills a file with blocks until there are no more.
+fn fill_with_data(volume: &mut Volume, ino: u64) {
+    let mut lblk = 0;
+    loop {
+        let got = volume.run(credits::EXTENT_ALLOC, &[ino], &mut |fs, t, i| {
+            fs.allocate(t, &mut i[0], lblk, 4096, 0, Mode::Normal)
+        });
+        match got {
+            Ok(mapping) => lblk += mapping.len(),
+            Err(e) => {
+                assert_eq!(e, ENOSPC);
+                return;
+            }
+        }
+    }
+}
+
+#[test]
+fn names_can_be_removed_when_data_fills_the_volume() {
+    let mut volume = Volume::new(SMALL);
+    let root = volume.root();
+    let file = NewInode {
+        mode: S_IFREG | 0o644,
+        ..NewInode::default()
+    };
+    let directory = NewInode {
+        mode: S_IFDIR | 0o755,
+        ..NewInode::default()
+    };
+    let mut made = Vec::new();
+    // Directories lie in all groups, and files with them.
+    for n in 0..8 {
+        let dir = volume.create(root, &long_name(n), directory).unwrap();
+        // Short names: a directory gives blocks back only when most of them are gone.
+        for n in 0..150 {
+            let name = n.to_string().into_bytes();
+            let ino = volume.create(dir, &name, file).unwrap();
+            made.push((dir, name, ino));
+        }
+    }
+    let big = volume.create(root, b"big", file).unwrap();
+    let free = volume.fs.free_blocks();
+    fill_with_data(&mut volume, big);
+    assert!(volume.fs.free_blocks() < free / 10);
+    // All of them are open, so that none is reaped yet.
+    for (dir, name, ino) in &made {
+        volume.unlink(*dir, name, *ino).unwrap();
+    }
+    volume.unlink(root, b"big", big).unwrap();
+    volume.remount();
+    volume.fsck();
+    for (_, _, ino) in made {
+        volume.reap(ino).unwrap();
+    }
+    volume.reap(big).unwrap();
     volume.fsck();
 }
