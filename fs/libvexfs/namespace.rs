@@ -21,7 +21,7 @@ use crate::libvexfs::format::inode::{
     INLINE_LINK_MAX, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK,
 };
 use crate::libvexfs::format::{Inode, Time};
-use crate::libvexfs::journal::Store;
+use crate::libvexfs::journal::{Store, Trans};
 use crate::libvexfs::{orphan, symlink, Fs};
 use kernel::prelude::*;
 
@@ -86,6 +86,7 @@ impl<S: Store> Fs<S> {
         if is_dir && dir.nlink >= LINK_MAX {
             return Err(EMLINK);
         }
+        self.plan_homes(t, &[dir])?;
         let mut space = self.space(near(dir), blocks::CREATE + chunks, Mode::Normal)?;
         let mut i = self.new_inode(t, &mut space, dir, new)?;
         i.nlink = if is_dir { 2 } else { 1 };
@@ -140,6 +141,9 @@ impl<S: Store> Fs<S> {
             return Err(EMLINK);
         }
         let cookie = self.plan_name(dir, name)?;
+        self.parent_absent(target, dir, cookie)?;
+        self.orphan_verify(target)?;
+        self.plan_homes(t, &[dir, target])?;
         let mut space = self.space(near(dir), blocks::CREATE, Mode::Normal)?;
         self.add_name(t, &mut space, dir, name, cookie, target)?;
         target.nlink += 1;
@@ -169,6 +173,7 @@ impl<S: Store> Fs<S> {
         if target.is_dir() {
             return Err(EISDIR);
         }
+        self.plan_homes(t, &[dir, target])?;
         self.remove_name(t, dir, name, entry.cookie, target, now)
     }
 
@@ -194,6 +199,7 @@ impl<S: Store> Fs<S> {
         if dir.nlink < 3 {
             return Err(self.damaged(dir.ino, 0, "the link count of a directory is too low"));
         }
+        self.plan_homes(t, &[dir, target])?;
         self.remove_name(t, dir, name, entry.cookie, target, now)?;
         dir.nlink -= 1;
         self.log_inode(t, dir)
@@ -225,6 +231,14 @@ impl<S: Store> Fs<S> {
         }
         self.parent_verify(target, dir, entry.cookie, name)?;
         Ok(entry)
+    }
+
+    /// Plan: the blocks of inodes that will be logged can be read.
+    fn plan_homes(&self, t: &mut S::Trans, inodes: &[&Inode]) -> Result {
+        for i in inodes {
+            t.read(near(i))?;
+        }
+        Ok(())
     }
 
     /// Plan: a directory is empty, by its count and by its tree.

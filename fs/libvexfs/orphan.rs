@@ -50,6 +50,17 @@ impl<S: Store> Fs<S> {
         Ok(())
     }
 
+    /// Checks, before anything changes, that an orphan has its record.
+    pub(crate) fn orphan_verify(&self, i: &Inode) -> Result {
+        if i.state & STATE_ORPHAN == 0 {
+            return Ok(());
+        }
+        match self.orphan_record_next(self.group_of_ino(i.ino)?, i.ino)? {
+            Some((ino, _)) if ino == i.ino => Ok(()),
+            _ => Err(self.damaged(i.ino, 0, "an orphan is not in the list of orphans")),
+        }
+    }
+
     /// Shows the orphans of a group from inode number `from` on to `f` until it says false.
     ///
     /// # Errors
@@ -90,11 +101,12 @@ impl<S: Store> Fs<S> {
             self.log_inode(t, i)?;
             return Ok(false);
         }
+        self.orphan_verify(i)?;
+        // Attribute records that are left lie in the inode and go with it.
+        self.free_inode(t, i)?;
         self.orphan_record_remove(t, i.ino)?;
         i.state &= !STATE_ORPHAN;
-        // The records that are left lie in the inode and go with it.
         init_root(&mut i.attr);
-        self.free_inode(t, i)?;
         Ok(true)
     }
 
@@ -109,6 +121,7 @@ impl<S: Store> Fs<S> {
         if i.nlink == 0 {
             return Err(EINVAL);
         }
+        self.orphan_verify(i)?;
         let end = i.size.div_ceil(crate::libvexfs::journal::BLOCK_SIZE as u64);
         if i.is_reg() && !self.truncate_step(t, i, end)? {
             self.log_inode(t, i)?;

@@ -62,6 +62,15 @@ impl<S: Store> Fs<S> {
         }
     }
 
+    /// Checks, before anything changes, that there is no pointer yet for an entry that is to be.
+    pub(crate) fn parent_absent(&self, i: &Inode, dir: &Inode, cookie: u64) -> Result {
+        let key = record::key(dir.ino, cookie)?;
+        match self.attr_lookup(i, kind::PARENT, key, |_| ())? {
+            None => Ok(()),
+            Some(()) => Err(self.damaged(i.ino, 0, "a parent pointer without an entry")),
+        }
+    }
+
     /// Inserts the pointer for an entry of `dir`. Does not log the inode.
     pub(crate) fn parent_insert(
         &self,

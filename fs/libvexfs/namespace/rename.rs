@@ -130,7 +130,13 @@ impl<S: Store> Fs<S> {
             // The caller's view of the new name is out of date.
             _ => return Err(crate::libvexfs::errno::estale()),
         }
+        self.parent_absent(r.old, r.new_dir(), plan.cookie)?;
+        self.plan_homes(t, &[r.old_dir, r.old, r.new_dir()])?;
+        if let Some(new) = r.new.as_deref() {
+            self.plan_homes(t, &[new])?;
+        }
         if r.flags & RENAME_EXCHANGE != 0 {
+            self.plan_exchange(&r, &plan)?;
             self.exchange(t, &mut r, &plan)?;
             return Ok(None);
         }
@@ -153,6 +159,30 @@ impl<S: Store> Fs<S> {
         }
         if is_dir {
             self.plan_subdirectory(r.old_dir)?;
+        }
+        Ok(())
+    }
+
+    /// Plan: an exchange leaves no stale pointer, and link counts stay in their limits.
+    fn plan_exchange(&self, r: &Rename<'_>, plan: &Plan) -> Result {
+        let new = r.new.as_deref().ok_or(ENOENT)?;
+        self.parent_absent(new, r.old_dir, plan.old.cookie)?;
+        if r.new_dir.is_none() {
+            return Ok(());
+        }
+        if r.old.is_dir() {
+            self.plan_subdirectory(r.old_dir)?;
+        }
+        if new.is_dir() {
+            self.plan_subdirectory(r.new_dir())?;
+        }
+        let grows = match (r.old.is_dir(), new.is_dir()) {
+            (true, false) => r.new_dir(),
+            (false, true) => &*r.old_dir,
+            _ => return Ok(()),
+        };
+        if grows.nlink >= LINK_MAX {
+            return Err(EMLINK);
         }
         Ok(())
     }
@@ -228,22 +258,7 @@ impl<S: Store> Fs<S> {
     /// Apply: exchanges what two names name.
     fn exchange(&self, t: &mut S::Trans, r: &mut Rename<'_>, plan: &Plan) -> Result {
         let old_is_dir = r.old.is_dir();
-        let Some(new_is_dir) = r.new.as_deref().map(Inode::is_dir) else {
-            return Err(ENOENT);
-        };
-        if r.new_dir.is_some() {
-            if old_is_dir {
-                self.plan_subdirectory(r.old_dir)?;
-            }
-            if new_is_dir {
-                self.plan_subdirectory(r.new_dir())?;
-            }
-            if old_is_dir && !new_is_dir && r.new_dir().nlink >= LINK_MAX
-                || new_is_dir && !old_is_dir && r.old_dir.nlink >= LINK_MAX
-            {
-                return Err(EMLINK);
-            }
-        }
+        let new_is_dir = r.new.as_deref().is_some_and(Inode::is_dir);
         let mut space = self.space(near(r.new_dir()), blocks::RENAME, Mode::Normal)?;
         let old_dir = (r.old_dir.ino, r.old_dir.generation);
         let new_dir = (r.new_dir().ino, r.new_dir().generation);

@@ -134,7 +134,11 @@ fn a_hundred_thousand_entries_are_found_read_and_removed() {
             volume.reap(ino).unwrap();
         }
     }
-    assert_eq!(volume.get(dir).blocks, 0, "an empty directory needs no blocks");
+    assert_eq!(
+        volume.get(dir).blocks,
+        0,
+        "an empty directory needs no blocks"
+    );
     assert_eq!(volume.get(dir).size, 0);
     volume.fsck();
     volume.fs.settle().unwrap();
@@ -209,7 +213,10 @@ fn a_full_bucket_is_no_space() {
 fn impossible_names_and_places_are_refused() {
     let mut volume = Volume::new(SMALL);
     let root = volume.root();
-    assert_eq!(volume.create(root, &[b'n'; 256], file()), Err(enametoolong()));
+    assert_eq!(
+        volume.create(root, &[b'n'; 256], file()),
+        Err(enametoolong())
+    );
     for name in [&b""[..], b".", b"..", b"a/b", b"a\0b"] {
         assert_eq!(volume.create(root, name, file()), Err(EINVAL), "{name:?}");
     }
@@ -224,12 +231,22 @@ fn impossible_names_and_places_are_refused() {
     };
     assert_eq!(volume.create(root, b"x", fifo_with_target), Err(EINVAL));
     assert_eq!(
-        volume.create(root, b"x", NewInode { mode: 0o644, ..file() }),
+        volume.create(
+            root,
+            b"x",
+            NewInode {
+                mode: 0o644,
+                ..file()
+            }
+        ),
         Err(EINVAL)
     );
     let i = volume.get(root).clone();
     assert_eq!(volume.fs.readdir(&i, u64::MAX, &mut |_| panic!()), Ok(()));
-    assert!(volume.entries(root).iter().all(|e| (COOKIE_FIRST..=COOKIE_MAX).contains(&e.0)));
+    assert!(volume
+        .entries(root)
+        .iter()
+        .all(|e| (COOKIE_FIRST..=COOKIE_MAX).contains(&e.0)));
 }
 
 #[test]

@@ -8,7 +8,9 @@
 
 mod directories;
 mod failures;
+mod hostile;
 mod model;
+mod paths;
 mod space;
 mod values;
 mod volume;

@@ -258,7 +258,10 @@ impl Model {
             target: &node.target,
             ..NewInode::default()
         };
-        let expected = match (self.is_live(dir), self.nodes[&dir].entries.contains_key(&name)) {
+        let expected = match (
+            self.is_live(dir),
+            self.nodes[&dir].entries.contains_key(&name),
+        ) {
             (false, _) => Err(ENOENT),
             (true, true) => Err(EEXIST),
             (true, false) => Ok(()),
@@ -554,14 +557,20 @@ impl Model {
 
     fn check_dir(&mut self, ino: u64, node: &Node) {
         let entries = self.volume.entries(ino);
-        assert!(entries.windows(2).all(|w| w[0].0 < w[1].0), "cookies ascend");
+        assert!(
+            entries.windows(2).all(|w| w[0].0 < w[1].0),
+            "cookies ascend"
+        );
         let i = self.volume.get(ino).clone();
         assert_eq!(i.entries as usize, node.entries.len());
         let listed: BTreeMap<Name, u64> = entries.iter().map(|e| (e.1.clone(), e.2)).collect();
         assert_eq!(listed, node.entries);
         for (cookie, name, child, dtype) in entries {
             let found = self.volume.fs.lookup(&i, &name).unwrap().unwrap();
-            assert_eq!((found.ino, found.cookie, found.dtype), (child, cookie, dtype));
+            assert_eq!(
+                (found.ino, found.cookie, found.dtype),
+                (child, cookie, dtype)
+            );
             assert_eq!(dtype, dtype_of(self.nodes[&child].mode));
             // Reading from any cookie on begins with that entry.
             let mut first = None;
@@ -599,7 +608,8 @@ impl Model {
             assert_eq!((entry.ino, entry.cookie), (ino, cookie));
         }
         let path = self.volume.path(ino);
-        let reachable = ino == self.root || node.links.iter().any(|(d, _)| self.is_below(*d, self.root));
+        let reachable =
+            ino == self.root || node.links.iter().any(|(d, _)| self.is_below(*d, self.root));
         assert_eq!(path.is_some(), reachable);
         if let Some(path) = path {
             assert_eq!(self.resolve(&path), ino);
@@ -621,8 +631,11 @@ impl Model {
             Ok(true)
         })
         .unwrap();
-        let expected: BTreeMap<_, _> =
-            node.xattrs.iter().map(|(k, v)| (k.clone(), v.len())).collect();
+        let expected: BTreeMap<_, _> = node
+            .xattrs
+            .iter()
+            .map(|(k, v)| (k.clone(), v.len()))
+            .collect();
         assert_eq!(listed, expected);
         for ((index, name), value) in &node.xattrs {
             let mut buf = vec![0; 65_536];

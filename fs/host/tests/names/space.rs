@@ -53,7 +53,10 @@ fn fill(volume: &mut Volume) -> Vec<(u64, Vec<u8>, u64)> {
         let now = volume.now();
         let value = vec![7; 60_000];
         let i = volume.get(ino).clone();
-        let credits = volume.fs.xattr_credits(&i, 1, b"big", Some(60_000)).unwrap();
+        let credits = volume
+            .fs
+            .xattr_credits(&i, 1, b"big", Some(60_000))
+            .unwrap();
         let set = volume.run(credits, &[ino], &mut |fs, t, i| {
             fs.xattr_set(t, &mut i[0], 1, b"big", Some(&value), SetMode::Any, now)
         });

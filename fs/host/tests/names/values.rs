@@ -74,7 +74,10 @@ fn values_of_every_size_come_back() {
         }
         volume.fsck();
     }
-    assert_eq!(set(&mut volume, ino, b"name", Some(&fill(65_537))), Err(E2BIG));
+    assert_eq!(
+        set(&mut volume, ino, b"name", Some(&fill(65_537))),
+        Err(E2BIG)
+    );
     set(&mut volume, ino, b"name", None).unwrap();
     set(&mut volume, ino, b"other", None).unwrap();
     assert_eq!(get(&mut volume, ino, b"name"), Err(enodata()));
@@ -117,7 +120,13 @@ fn a_used_chunk_id_is_passed_over() {
     let mut volume = Volume::new(SMALL);
     let ino = new_file(&mut volume, b"file");
     let id = record::hash(&volume.fs.sb.hash_key, 1, b"name") as u32;
-    raw(&mut volume, ino, kind::CHUNK, record::chunk_key(id, 5), Some(b"mine"));
+    raw(
+        &mut volume,
+        ino,
+        kind::CHUNK,
+        record::chunk_key(id, 5),
+        Some(b"mine"),
+    );
     set(&mut volume, ino, b"name", Some(&[7; 3000])).unwrap();
     assert_eq!(get(&mut volume, ino, b"name").unwrap(), [7; 3000]);
     set(&mut volume, ino, b"name", Some(&[8; 4000])).unwrap();
@@ -136,12 +145,27 @@ fn damaged_values_are_reported_and_nothing_is_changed() {
     set(&mut volume, ino, b"name", Some(&[7; 3000])).unwrap();
     let id = record::hash(&volume.fs.sb.hash_key, 1, b"name") as u32;
     for wrong in [None, Some(&[1u8; 999][..])] {
-        raw(&mut volume, ino, kind::CHUNK, record::chunk_key(id, 1), wrong);
+        raw(
+            &mut volume,
+            ino,
+            kind::CHUNK,
+            record::chunk_key(id, 1),
+            wrong,
+        );
         let i = volume.get(ino).clone();
         let mut buf = [0; 3000];
-        assert_eq!(volume.fs.xattr_get(&i, 1, b"name", &mut buf), Err(euclean()));
+        assert_eq!(
+            volume.fs.xattr_get(&i, 1, b"name", &mut buf),
+            Err(euclean())
+        );
     }
-    raw(&mut volume, ino, kind::CHUNK, record::chunk_key(id, 1), None);
+    raw(
+        &mut volume,
+        ino,
+        kind::CHUNK,
+        record::chunk_key(id, 1),
+        None,
+    );
     assert_eq!(set(&mut volume, ino, b"name", None), Err(euclean()));
     assert_eq!(set(&mut volume, ino, b"name", Some(b"v")), Err(euclean()));
     assert!(!volume.store.aborted());
@@ -162,9 +186,16 @@ fn targets_of_every_size_come_back() {
     for len in [1, 179, 180, 181, 192, 999, 1000, 1001, 2000, 4094, 4095] {
         let target = vec![b't'; len];
         let name = format!("link {len}").into_bytes();
-        links.push((volume.create(root, &name, link(&target)).unwrap(), name, len));
+        links.push((
+            volume.create(root, &name, link(&target)).unwrap(),
+            name,
+            len,
+        ));
     }
-    assert_eq!(volume.create(root, b"x", link(&[b't'; 4096])), Err(enametoolong()));
+    assert_eq!(
+        volume.create(root, b"x", link(&[b't'; 4096])),
+        Err(enametoolong())
+    );
     assert_eq!(volume.create(root, b"x", link(b"")), Err(EINVAL));
     assert_eq!(volume.create(root, b"x", link(b"a\0b")), Err(EINVAL));
     volume.remount();

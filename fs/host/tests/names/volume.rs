@@ -45,12 +45,7 @@ impl Volume {
         Self::open(store, sb, BTreeMap::new(), 1_800_000_000)
     }
 
-    fn open(
-        store: MemoryStore,
-        sb: Superblock,
-        inodes: BTreeMap<u64, Inode>,
-        clock: i64,
-    ) -> Self {
+    fn open(store: MemoryStore, sb: Superblock, inodes: BTreeMap<u64, Inode>, clock: i64) -> Self {
         let fs = Fs::open(store.clone(), sb.clone()).unwrap();
         let mut volume = Self {
             fs,
