@@ -37,6 +37,21 @@ use crate::vfs::{
 };
 use kernel::{prelude::*, sync::MutexGuard};
 
+// What the calls take as the sizes of version 1 of the ABI. A structure that grew is larger.
+const _: () = {
+    assert!(size_of::<bindings::vexfs_abi>() >= 16);
+    assert!(size_of::<bindings::vexfs_path>() >= 40);
+    assert!(size_of::<bindings::vexfs_collection>() >= 320);
+    assert!(size_of::<bindings::vexfs_mark>() >= 40);
+    assert!(size_of::<bindings::vexfs_put>() >= 32);
+    assert!(size_of::<bindings::vexfs_put_item>() >= 56);
+    assert!(size_of::<bindings::vexfs_record>() >= 56);
+    assert!(size_of::<bindings::vexfs_get>() >= 88);
+    assert!(size_of::<bindings::vexfs_delete>() >= 40);
+    assert!(size_of::<bindings::vexfs_list>() >= 40);
+    assert!(size_of::<bindings::vexfs_search>() >= 56);
+};
+
 /// Locks that collections share, by id.
 const LOCKS: usize = 16;
 

@@ -15,7 +15,7 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
-#[group(id = "query", required = true, multiple = false, args = ["vector", "vectors", "like", "text"])]
+#[command(group(clap::ArgGroup::new("query").required(true)))]
 pub struct Args {
     /// The mount point, or a directory or file below it: only what lies there is found
     #[arg(required_unless_present = "text")]
@@ -24,16 +24,16 @@ pub struct Args {
     #[arg(long)]
     collection: String,
     /// The query: '[0.1, -0.2, ...]'
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long, group = "query", allow_hyphen_values = true)]
     vector: Option<String>,
     /// Many queries: .fvecs or .npy
-    #[arg(long)]
+    #[arg(long, group = "query")]
     vectors: Option<PathBuf>,
     /// What is like this file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, group = "query", value_name = "FILE")]
     like: Option<PathBuf>,
     /// What these words mean
-    #[arg(long, value_name = "WORDS", num_args = 1..)]
+    #[arg(long, group = "query", value_name = "WORDS", num_args = 1..)]
     text: Option<Vec<String>>,
     /// Hits for each query
     #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=abi::MAX_K as i64))]
@@ -201,4 +201,40 @@ fn like(path: &Path, args: &Args, mounted: &Mounted, collection: &Collection) ->
         .embed(text)?
         .ok_or_else(|| anyhow!("{} has no vector in collection {}, and no text to make one of", path.display(), collection.name))
         .hint(format!("collection {} is searched by {}", collection.name, Metric::name(collection.raw.metric)))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::Cli;
+    use clap::Parser;
+
+    #[test]
+    fn exactly_one_query_is_asked_for() {
+        let parses = |line: &str| Cli::try_parse_from(line.split(' ')).is_ok();
+        assert!(parses("vexctl search /mnt --collection c --vector [1,-2] -k 5 --exact --json"));
+        assert!(parses("vexctl search /mnt --collection c --vectors q.fvecs"));
+        assert!(parses("vexctl search /mnt --collection c --like file"));
+        assert!(parses("vexctl search /mnt --collection c --text some words -k 3"));
+        assert!(parses("vexctl search --collection c -k 3 --text some words /mnt"));
+        assert!(!parses("vexctl search /mnt --collection c"));
+        assert!(!parses("vexctl search /mnt --collection c --like file --text words"));
+        assert!(!parses("vexctl search /mnt --collection c --vector [1] -k 0"));
+        assert!(!parses("vexctl search --collection c --vector [1]"));
+    }
+
+    #[test]
+    fn the_forms_that_scripts_rely_on_parse() {
+        for line in [
+            "vexctl collection create /mnt c --dim 100 --metric ip --type f16",
+            "vexctl collection drop /mnt c",
+            "vexctl import /mnt/words --collection c --vectors v.npy --keys k.npy",
+            "vexctl import /mnt --collection c --jsonl rows --json",
+            "vexctl embed /mnt/a /mnt/b --collection c --chunk 1000 --command cmd",
+            "vexctl put /mnt/f --collection c --key 7 --vector [-1,2] --offset 3 --length 4",
+            "vexctl get /mnt/f --collection c --key 7",
+            "vexctl delete /mnt/f --collection c --key 7,8",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+    }
 }

@@ -161,7 +161,7 @@ impl Ancestors for Way<'_> {
 
 /// `VEXFS_IOC_PATH`.
 pub(super) fn path(file: &File, arg: usize) -> Result<isize> {
-    let (mut raw, size) = uapi::get::<bindings::vexfs_path>(arg, 48)?;
+    let (mut raw, size) = uapi::get::<bindings::vexfs_path>(arg, 40)?;
     if raw.flags != 0 || raw.reserved != 0 || raw.buf_len > bindings::VEXFS_MAX_PATH {
         return Err(EINVAL);
     }
