@@ -6,7 +6,7 @@
 //! so that tests in memory begin with the same file system as a disk.
 
 use crate::libvexfs::format::geometry::Geometry;
-use crate::libvexfs::format::inode::{S_IFDIR, S_IFREG, STATE_INTERNAL};
+use crate::libvexfs::format::inode::{STATE_INTERNAL, S_IFDIR, S_IFREG};
 use crate::libvexfs::format::superblock::{ErrorRecord, STATE_CLEAN, VERSION};
 use crate::libvexfs::format::{Superblock, Time};
 use crate::libvexfs::journal::{BlockMut, Store, Trans};
@@ -64,8 +64,12 @@ impl core::fmt::Display for Refused {
         f.write_str(match self {
             Refused::TooSmall => "the volume is too small: VexFS needs 64 MiB",
             Refused::TooLarge => "the volume is too large: VexFS ends at 1 PiB (2^50 bytes)",
-            Refused::GroupSize => "a group is a power of two from 16 MiB to 1 TiB, and not larger than the volume",
-            Refused::JournalSize => "the journal is 4 MiB to 1 GiB, and at most half of the first group",
+            Refused::GroupSize => {
+                "a group is a power of two from 16 MiB to 1 TiB, and not larger than the volume"
+            }
+            Refused::JournalSize => {
+                "the journal is 4 MiB to 1 GiB, and at most half of the first group"
+            }
         })
     }
 }
@@ -73,7 +77,9 @@ impl core::fmt::Display for Refused {
 /// The journal that suits a volume: a thirty-second of it, within limits.
 fn journal_for(g: &Geometry) -> u64 {
     let most = (g.group_len(0).saturating_sub(g.group_metadata(0)) / 2).max(MIN_JOURNAL);
-    (g.block_count / 32).clamp(MIN_JOURNAL, MAX_JOURNAL).min(most)
+    (g.block_count / 32)
+        .clamp(MIN_JOURNAL, MAX_JOURNAL)
+        .min(most)
 }
 
 /// Lays a volume of `blocks` blocks out. Nothing is written.
@@ -94,7 +100,9 @@ pub fn layout(blocks: u64, o: &Options) -> Result<Superblock, Refused> {
     }
     .map_err(|_| Refused::GroupSize)?;
     let journal_len = o.journal_blocks.unwrap_or_else(|| journal_for(&geometry));
-    let room = geometry.group_len(0).saturating_sub(geometry.group_metadata(0));
+    let room = geometry
+        .group_len(0)
+        .saturating_sub(geometry.group_metadata(0));
     if !(MIN_JOURNAL..=MAX_JOURNAL).contains(&journal_len) || journal_len > room / 2 {
         return Err(Refused::JournalSize);
     }
@@ -167,7 +175,10 @@ pub fn populate<S: Store>(store: S, sb: &Superblock, now: Time) -> Result<(Fs<S>
 /// What making a group dirties: header, summaries, and a bitmap for each region that is not all free.
 fn group_credits(sb: &Superblock, group: u32, extra: u64) -> usize {
     let g = &sb.geometry;
-    let (last_taken, _) = g.region_of(group, g.group_start(group) + g.group_metadata(group) + extra);
+    let (last_taken, _) = g.region_of(
+        group,
+        g.group_start(group) + g.group_metadata(group) + extra,
+    );
     g.summary_blocks(group) as usize + last_taken as usize + 4
 }
 
@@ -199,7 +210,10 @@ pub fn test_options() -> Options {
         staging_epoch: *b"the first epoch.",
         group_blocks: None,
         journal_blocks: None,
-        now: Time { sec: 1_700_000_000, nsec: 0 },
+        now: Time {
+            sec: 1_700_000_000,
+            nsec: 0,
+        },
     }
 }
 
@@ -220,7 +234,11 @@ mod tests {
                 sb.format(&mut b);
                 assert_eq!(Superblock::parse(&b).unwrap(), sb);
                 assert!(sb.journal_len <= sb.geometry.group_len(0) / 2);
-                assert!(sb.reserved_blocks < blocks / 20, "{blocks}: {}", sb.reserved_blocks);
+                assert!(
+                    sb.reserved_blocks < blocks / 20,
+                    "{blocks}: {}",
+                    sb.reserved_blocks
+                );
             }
         }
     }
@@ -230,11 +248,27 @@ mod tests {
         let o = test_options();
         assert_eq!(layout(MIN_BLOCKS - 1, &o), Err(Refused::TooSmall));
         assert_eq!(layout(MAX_BLOCKS + 1, &o), Err(Refused::TooLarge));
-        let with = |group, journal| Options { group_blocks: group, journal_blocks: journal, ..test_options() };
-        assert_eq!(layout(MIN_BLOCKS, &with(Some(5000), None)), Err(Refused::GroupSize));
-        assert_eq!(layout(MIN_BLOCKS, &with(Some(1 << 20), None)), Err(Refused::GroupSize));
-        assert_eq!(layout(MIN_BLOCKS, &with(None, Some(1023))), Err(Refused::JournalSize));
-        assert_eq!(layout(MIN_BLOCKS, &with(None, Some(3000))), Err(Refused::JournalSize));
+        let with = |group, journal| Options {
+            group_blocks: group,
+            journal_blocks: journal,
+            ..test_options()
+        };
+        assert_eq!(
+            layout(MIN_BLOCKS, &with(Some(5000), None)),
+            Err(Refused::GroupSize)
+        );
+        assert_eq!(
+            layout(MIN_BLOCKS, &with(Some(1 << 20), None)),
+            Err(Refused::GroupSize)
+        );
+        assert_eq!(
+            layout(MIN_BLOCKS, &with(None, Some(1023))),
+            Err(Refused::JournalSize)
+        );
+        assert_eq!(
+            layout(MIN_BLOCKS, &with(None, Some(3000))),
+            Err(Refused::JournalSize)
+        );
         assert!(layout(MIN_BLOCKS, &with(Some(4096), Some(1500))).is_ok());
     }
 }

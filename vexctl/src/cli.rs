@@ -3,7 +3,9 @@
 
 use crate::exit::Exit;
 use crate::output::Output;
-use crate::{agent, collection, embed, fsck, import, info, mkfs, record, search, shell, staging, volume};
+use crate::{
+    agent, collection, embed, fsck, import, info, mkfs, record, search, shell, staging, volume,
+};
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::Path;
@@ -77,7 +79,12 @@ pub enum Command {
 /// Runs the tool that `argv[0]` names.
 pub fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
-    let name = args.first().map(Path::new).and_then(Path::file_name).and_then(|n| n.to_str()).unwrap_or("");
+    let name = args
+        .first()
+        .map(Path::new)
+        .and_then(Path::file_name)
+        .and_then(|n| n.to_str())
+        .unwrap_or("");
     match name {
         "mkfs.vexfs" => mkfs::main(args),
         "fsck.vexfs" => fsck::main(args),

@@ -23,24 +23,44 @@ pub enum Access {
 /// Opens a device or image. For [`Access::ReadAlone`] and [`Access::WriteAlone`] nobody else may have it: the kernel
 /// refuses an exclusive open of a mounted device, and images behind loop devices are looked for.
 pub fn open(path: &Path, access: Access) -> Result<FileDisk> {
-    let meta = std::fs::metadata(path).with_context(|| format!("cannot find {}", path.display()))?;
+    let meta =
+        std::fs::metadata(path).with_context(|| format!("cannot find {}", path.display()))?;
     let kind = meta.file_type();
     if !kind.is_block_device() && !kind.is_file() {
-        let what = if kind.is_dir() { "a directory" } else { "neither a block device nor a file" };
+        let what = if kind.is_dir() {
+            "a directory"
+        } else {
+            "neither a block device nor a file"
+        };
         bail!("{} is {what}", path.display());
     }
     let alone = access != Access::Look;
     if alone {
         if let Some(mount) = mounted_at(path, &meta)? {
-            return Err(anyhow::anyhow!("{} is mounted on {}", path.display(), mount.display()))
-                .hint(format!("umount {} first", mount.display()));
+            return Err(anyhow::anyhow!(
+                "{} is mounted on {}",
+                path.display(),
+                mount.display()
+            ))
+            .hint(format!("umount {} first", mount.display()));
         }
         if let Some(device) = loop_device_of(path, &kind.is_file()) {
-            return Err(anyhow::anyhow!("{} is in use as {}", path.display(), device.display()))
-                .hint(format!("unmount it and losetup -d {} first", device.display()));
+            return Err(anyhow::anyhow!(
+                "{} is in use as {}",
+                path.display(),
+                device.display()
+            ))
+            .hint(format!(
+                "unmount it and losetup -d {} first",
+                device.display()
+            ));
         }
     }
-    let exclusive = if alone && kind.is_block_device() { libc::O_EXCL } else { 0 };
+    let exclusive = if alone && kind.is_block_device() {
+        libc::O_EXCL
+    } else {
+        0
+    };
     let file = OpenOptions::new()
         .read(true)
         .write(access == Access::WriteAlone)
@@ -85,7 +105,10 @@ fn mounted_at(path: &Path, meta: &std::fs::Metadata) -> Result<Option<PathBuf>> 
     let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     Ok(table.lines().find_map(|line| {
         let fields: Vec<&str> = line.split(' ').collect();
-        let source = line.split(" - ").nth(1).and_then(|tail| tail.split(' ').nth(1));
+        let source = line
+            .split(" - ")
+            .nth(1)
+            .and_then(|tail| tail.split(' ').nth(1));
         let same = fields.get(2) == Some(&number.as_str()) || source.map(Path::new) == Some(&real);
         same.then(|| PathBuf::from(unescape(fields.get(4).copied().unwrap_or(""))))
     }))
@@ -93,9 +116,12 @@ fn mounted_at(path: &Path, meta: &std::fs::Metadata) -> Result<Option<PathBuf>> 
 
 /// The mount point above a path, and the device that is mounted there.
 pub fn mount_of(path: &Path) -> Result<Option<(PathBuf, PathBuf)>> {
-    let dev = std::fs::metadata(path).with_context(|| format!("cannot find {}", path.display()))?.dev();
+    let dev = std::fs::metadata(path)
+        .with_context(|| format!("cannot find {}", path.display()))?
+        .dev();
     let number = format!("{}:{}", libc::major(dev), libc::minor(dev));
-    let table = std::fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
+    let table = std::fs::read_to_string("/proc/self/mountinfo")
+        .context("cannot read /proc/self/mountinfo")?;
     Ok(table.lines().find_map(|line| {
         let mut fields = line.split(' ');
         let same = fields.nth(2) == Some(&number);
@@ -107,7 +133,10 @@ pub fn mount_of(path: &Path) -> Result<Option<(PathBuf, PathBuf)>> {
 
 /// mountinfo writes blanks in paths as octal escapes.
 fn unescape(text: &str) -> String {
-    text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+    text.replace("\\040", " ")
+        .replace("\\011", "\t")
+        .replace("\\012", "\n")
+        .replace("\\134", "\\")
 }
 
 /// The loop device that an image is attached to.
@@ -118,7 +147,9 @@ fn loop_device_of(path: &Path, is_file: &bool) -> Option<PathBuf> {
     let real = path.canonicalize().ok()?;
     for entry in std::fs::read_dir("/sys/block").ok()?.flatten() {
         let name = entry.file_name();
-        let Ok(backing) = std::fs::read_to_string(entry.path().join("loop/backing_file")) else { continue };
+        let Ok(backing) = std::fs::read_to_string(entry.path().join("loop/backing_file")) else {
+            continue;
+        };
         if Path::new(backing.trim_end_matches('\n')) == real {
             return Some(Path::new("/dev").join(name));
         }
@@ -130,14 +161,23 @@ fn loop_device_of(path: &Path, is_file: &bool) -> Option<PathBuf> {
 pub fn random<const N: usize>() -> Result<[u8; N]> {
     use std::io::Read;
     let mut bytes = [0; N];
-    File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut bytes)).context("cannot read /dev/urandom")?;
+    File::open("/dev/urandom")
+        .and_then(|mut f| f.read_exact(&mut bytes))
+        .context("cannot read /dev/urandom")?;
     Ok(bytes)
 }
 
 /// Writes a UUID as people know it.
 pub fn uuid_text(uuid: &[u8; 16]) -> String {
     let hex: String = uuid.iter().map(|b| format!("{b:02x}")).collect();
-    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+    [
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    ]
+    .join("-")
 }
 
 /// Reads a UUID, with or without dashes.
@@ -167,7 +207,11 @@ pub fn size_text(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in ["B", "KiB", "MiB", "GiB", "TiB"] {
         if value < 1024.0 {
-            return if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") };
+            return if unit == "B" {
+                format!("{bytes} B")
+            } else {
+                format!("{value:.1} {unit}")
+            };
         }
         value /= 1024.0;
     }

@@ -60,7 +60,11 @@ impl<T, E: Into<anyhow::Error>> HintExt for Result<T, E> {
 
 /// An error that ends the program with `exit`.
 pub fn with_exit(exit: Exit, message: impl Into<String>) -> anyhow::Error {
-    Status { exit, message: message.into() }.into()
+    Status {
+        exit,
+        message: message.into(),
+    }
+    .into()
 }
 
 /// "Wrong usage" found after the command line was parsed.
@@ -71,11 +75,6 @@ pub fn usage(message: impl Into<String>) -> anyhow::Error {
 /// "Nothing found, or not there".
 pub fn not_found(message: impl Into<String>) -> anyhow::Error {
     with_exit(Exit::NotFound, message)
-}
-
-/// A command that is not there yet.
-pub fn not_yet(what: &str) -> anyhow::Error {
-    anyhow::anyhow!("{what} is not implemented yet")
 }
 
 /// The exit status that an error asks for.
@@ -103,10 +102,13 @@ pub fn describe(e: &anyhow::Error) -> (String, Vec<String>) {
 /// The errno inside an error, if a system call is at its root.
 pub fn errno_of(e: &anyhow::Error) -> Option<nix::errno::Errno> {
     e.chain().find_map(|cause| {
-        cause.downcast_ref::<nix::errno::Errno>().copied().or_else(|| {
-            let io = cause.downcast_ref::<std::io::Error>()?;
-            io.raw_os_error().map(nix::errno::Errno::from_raw)
-        })
+        cause
+            .downcast_ref::<nix::errno::Errno>()
+            .copied()
+            .or_else(|| {
+                let io = cause.downcast_ref::<std::io::Error>()?;
+                io.raw_os_error().map(nix::errno::Errno::from_raw)
+            })
     })
 }
 
@@ -117,7 +119,10 @@ mod tests {
 
     #[test]
     fn a_hint_is_told_apart_from_the_message() {
-        let e = Err::<(), _>(nix::errno::Errno::ENOENT).context("cannot open x").hint("mount it first").unwrap_err();
+        let e = Err::<(), _>(nix::errno::Errno::ENOENT)
+            .context("cannot open x")
+            .hint("mount it first")
+            .unwrap_err();
         let (message, hints) = describe(&e);
         assert_eq!(message, "cannot open x: ENOENT: No such file or directory");
         assert_eq!(hints, ["mount it first"]);
@@ -126,8 +131,16 @@ mod tests {
 
     #[test]
     fn an_exit_status_survives_context_and_hint() {
-        let e = not_found("no collection x").hint("list them").context("search");
-        assert_eq!(describe(&e), ("search: no collection x".to_owned(), vec!["list them".to_owned()]));
+        let e = not_found("no collection x")
+            .hint("list them")
+            .context("search");
+        assert_eq!(
+            describe(&e),
+            (
+                "search: no collection x".to_owned(),
+                vec!["list them".to_owned()]
+            )
+        );
         assert_eq!(exit_of(&e), Exit::NotFound);
         assert_eq!(exit_of(&anyhow::anyhow!("x")), Exit::Failed);
     }

@@ -115,7 +115,10 @@ pub fn command() -> clap::Command {
 /// The tool under its own name.
 pub fn main(args: Vec<OsString>) -> ExitCode {
     match Cli::try_parse_from(args) {
-        Ok(cli) => cli::finish(run(cli.args, &Output::new(cli.json, cli.quiet)), &Output::new(cli.json, cli.quiet)),
+        Ok(cli) => cli::finish(
+            run(cli.args, &Output::new(cli.json, cli.quiet)),
+            &Output::new(cli.json, cli.quiet),
+        ),
         Err(e) => cli::usage(&e, Exit::Fsck(USAGE)),
     }
 }

@@ -78,7 +78,9 @@ struct Volume {
 pub fn run(args: Args, out: &Output) -> Result<Exit> {
     kernel::print::set_level(0);
     let path = &args.path;
-    let kind = std::fs::metadata(path).with_context(|| format!("cannot find {}", path.display()))?.file_type();
+    let kind = std::fs::metadata(path)
+        .with_context(|| format!("cannot find {}", path.display()))?
+        .file_type();
     let mut info = Info::default();
     let is_image = kind.is_block_device() || kind.is_file() && image_of(path).is_some();
     if is_image {
@@ -97,9 +99,9 @@ fn image_of(path: &Path) -> Option<Superblock> {
 }
 
 fn on_mount(path: &Path, info: &mut Info) -> Result<()> {
-    Mounted::open(path)
-        .hint("give a mount point, a device or an image of a VexFS")?;
-    let stat = nix::sys::statvfs::statvfs(path).with_context(|| format!("cannot ask for space on {}", path.display()))?;
+    Mounted::open(path).hint("give a mount point, a device or an image of a VexFS")?;
+    let stat = nix::sys::statvfs::statvfs(path)
+        .with_context(|| format!("cannot ask for space on {}", path.display()))?;
     let unit = stat.fragment_size();
     info.space = Some(Space {
         total_bytes: stat.blocks() * unit,
@@ -108,7 +110,9 @@ fn on_mount(path: &Path, info: &mut Info) -> Result<()> {
         inodes: stat.files(),
         free_inodes: stat.files_free(),
     });
-    let Some((mount, source)) = device::mount_of(path)? else { return Ok(()) };
+    let Some((mount, source)) = device::mount_of(path)? else {
+        return Ok(());
+    };
     // Only root may read the device; everybody may see the rest.
     if let Ok(volume) = look(&source, false) {
         info.volume = Some(volume);
@@ -124,12 +128,23 @@ fn look(path: &Path, alone: bool) -> Result<Volume> {
     let raw = match volume::superblock(&disk) {
         Ok(sb) => sb,
         Err(e) if volume::find_copy(&disk).is_some() => {
-            return Err(anyhow!("{}: the superblock is damaged ({e})", path.display()))
-                .hint(format!("fsck.vexfs -y {} restores it from a copy", path.display()));
+            return Err(anyhow!(
+                "{}: the superblock is damaged ({e})",
+                path.display()
+            ))
+            .hint(format!(
+                "fsck.vexfs -y {} restores it from a copy",
+                path.display()
+            ));
         }
-        Err(_) => return Err(anyhow!("{} holds no VexFS", path.display())).hint("wipefs DEVICE tells what is on it"),
+        Err(_) => {
+            return Err(anyhow!("{} holds no VexFS", path.display()))
+                .hint("wipefs DEVICE tells what is on it")
+        }
     };
-    let replay = Replay::open(&disk, volume::region(&raw)?).ok().filter(|_| alone);
+    let replay = Replay::open(&disk, volume::region(&raw)?)
+        .ok()
+        .filter(|_| alone);
     let waiting = replay.as_ref().map(|replay| {
         let (first, end) = replay.transactions();
         end.wrapping_sub(first)
@@ -185,24 +200,55 @@ fn text(info: &Info) -> String {
         if !v.label.is_empty() {
             line("label", v.label.clone());
         }
-        line("size", format!("{} ({} blocks of {})", bytes(v.blocks), v.blocks, v.block_size));
-        line("groups", format!("{} of {}", v.groups, bytes(v.group_blocks)));
+        line(
+            "size",
+            format!(
+                "{} ({} blocks of {})",
+                bytes(v.blocks),
+                v.blocks,
+                v.block_size
+            ),
+        );
+        line(
+            "groups",
+            format!("{} of {}", v.groups, bytes(v.group_blocks)),
+        );
         let waiting = match v.journal_transactions {
             Some(n) if n > 0 => format!(", {n} transactions to replay"),
             _ => String::new(),
         };
-        line("journal", format!("{} at block {}{waiting}", bytes(v.journal_blocks), v.journal_start));
+        line(
+            "journal",
+            format!(
+                "{} at block {}{waiting}",
+                bytes(v.journal_blocks),
+                v.journal_start
+            ),
+        );
         let state = match (v.errors, v.clean) {
             (true, _) => "has errors: run fsck.vexfs",
             (false, true) => "unmounted in good order",
             (false, false) => "mounted, or not unmounted in good order",
         };
         line("state", format!("{state}; {} mounts", v.mount_count));
-        line("features", format!("{:#x} compat, {:#x} ro_compat, {:#x} incompat", v.compat, v.ro_compat, v.incompat));
+        line(
+            "features",
+            format!(
+                "{:#x} compat, {:#x} ro_compat, {:#x} incompat",
+                v.compat, v.ro_compat, v.incompat
+            ),
+        );
     }
     if let Some(s) = &info.space {
         let used = s.total_bytes.saturating_sub(s.free_bytes);
-        line("used", format!("{} of {}", device::size_text(used), device::size_text(s.total_bytes)));
+        line(
+            "used",
+            format!(
+                "{} of {}",
+                device::size_text(used),
+                device::size_text(s.total_bytes)
+            ),
+        );
         line("available", device::size_text(s.available_bytes));
         line("inodes", format!("{} ({} free)", s.inodes, s.free_inodes));
     }

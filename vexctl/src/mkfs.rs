@@ -88,18 +88,32 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 /// Makes a file system.
 pub fn run(args: Args, out: &Output) -> Result<Exit> {
     if args.block_size as usize != BLOCK_SIZE {
-        return Err(usage(format!("blocks of {} bytes are not supported", args.block_size)).hint("leave -b out, or say -b 4096"));
+        return Err(usage(format!(
+            "blocks of {} bytes are not supported",
+            args.block_size
+        ))
+        .hint("leave -b out, or say -b 4096"));
     }
-    let access = if args.dry_run { Access::Look } else { Access::WriteAlone };
+    let access = if args.dry_run {
+        Access::Look
+    } else {
+        Access::WriteAlone
+    };
     let disk = device::open(&args.device, access)?;
     let blocks = match args.blocks {
         Some(blocks) if blocks > disk.block_count() => {
-            return Err(usage(format!("{} has {} blocks, not {blocks}", args.device.display(), disk.block_count())));
+            return Err(usage(format!(
+                "{} has {} blocks, not {blocks}",
+                args.device.display(),
+                disk.block_count()
+            )));
         }
         Some(blocks) => blocks,
         None => disk.block_count().min(mkfs::MAX_BLOCKS),
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     let options = Options {
         label: args.label.unwrap_or([0; 64]),
         uuid: args.uuid.map_or_else(device::new_uuid, Ok)?,
@@ -108,7 +122,10 @@ pub fn run(args: Args, out: &Output) -> Result<Exit> {
         staging_epoch: device::random()?,
         group_blocks: args.group_size,
         journal_blocks: args.journal,
-        now: Time { sec: now.as_secs() as i64, nsec: now.subsec_nanos() },
+        now: Time {
+            sec: now.as_secs() as i64,
+            nsec: now.subsec_nanos(),
+        },
     };
     let sb = mkfs::layout(blocks, &options).map_err(|why| refused(why, &args))?;
     if !args.dry_run {
@@ -184,7 +201,11 @@ fn report(args: &Args, sb: &Superblock, out: &Output) -> Result<()> {
         bytes(report.group_blocks),
         bytes(report.journal_blocks),
         report.uuid,
-        if report.label.is_empty() { String::new() } else { format!(", label {}", report.label) },
+        if report.label.is_empty() {
+            String::new()
+        } else {
+            format!(", label {}", report.label)
+        },
     ));
     Ok(())
 }
@@ -209,7 +230,8 @@ fn parse_journal(text: &str) -> Result<u64, String> {
         .strip_prefix("size=")
         .and_then(|n| n.parse().ok())
         .ok_or_else(|| format!("'{text}' is not of the form size=MIB"))?;
-    mib.checked_mul((1 << 20) / BLOCK_SIZE as u64).ok_or_else(|| "too large".to_owned())
+    mib.checked_mul((1 << 20) / BLOCK_SIZE as u64)
+        .ok_or_else(|| "too large".to_owned())
 }
 
 /// A number of blocks, or of bytes with a suffix.

@@ -25,7 +25,11 @@ impl Output {
     }
 
     /// Prints one result: `value` as one line of JSON, or the text that `text` makes of it.
-    pub fn result<T: Serialize>(&self, value: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
+    pub fn result<T: Serialize>(
+        &self,
+        value: &T,
+        text: impl FnOnce(&T) -> String,
+    ) -> anyhow::Result<()> {
         if self.json {
             self.line(&serde_json::to_string(value)?)
         } else {
@@ -36,7 +40,10 @@ impl Output {
     /// Prints a line on stdout. A reader who has gone away (`| head`) ends the program quietly.
     pub fn line(&self, text: &str) -> anyhow::Result<()> {
         let mut stdout = io::stdout().lock();
-        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.write_all(b"\n")) {
+        match stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.write_all(b"\n"))
+        {
             Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
             other => Ok(other?),
         }
@@ -59,7 +66,8 @@ impl Output {
         let (message, hints) = describe(e);
         if self.json {
             let errno = errno_of(e).map(|n| format!("{n:?}"));
-            let value = serde_json::json!({ "error": message, "errno": errno, "hint": hints.first() });
+            let value =
+                serde_json::json!({ "error": message, "errno": errno, "hint": hints.first() });
             let _ = self.line(&value.to_string());
             return;
         }
@@ -71,12 +79,20 @@ impl Output {
 
     /// A progress bar over `len` items (files, vectors), shown only on a terminal.
     pub fn progress(&self, what: &'static str, len: u64) -> ProgressBar {
-        self.bar(what, len, "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {eta}")
+        self.bar(
+            what,
+            len,
+            "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {eta}",
+        )
     }
 
     /// A progress bar over `len` bytes.
     pub fn progress_bytes(&self, what: &'static str, len: u64) -> ProgressBar {
-        self.bar(what, len, "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}")
+        self.bar(
+            what,
+            len,
+            "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}",
+        )
     }
 
     /// A spinner, for work whose length nobody knows.

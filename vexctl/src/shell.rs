@@ -39,7 +39,8 @@ pub fn man(args: ManArgs, out: &Output) -> anyhow::Result<Exit> {
     match args.dir {
         None => clap_mangen::Man::new(top).render(&mut io::stdout())?,
         Some(dir) => {
-            std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+            std::fs::create_dir_all(&dir)
+                .with_context(|| format!("cannot make {}", dir.display()))?;
             let pages = write_pages(&dir, &top, "vexctl", "8")?
                 + write_page(&dir, crate::mkfs::command(), "mkfs.vexfs", "8")?
                 + write_page(&dir, crate::fsck::command(), "fsck.vexfs", "8")?;
@@ -49,7 +50,12 @@ pub fn man(args: ManArgs, out: &Output) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-fn write_pages(dir: &Path, command: &clap::Command, name: &str, section: &str) -> anyhow::Result<usize> {
+fn write_pages(
+    dir: &Path,
+    command: &clap::Command,
+    name: &str,
+    section: &str,
+) -> anyhow::Result<usize> {
     let mut pages = write_page(dir, command.clone(), name, section)?;
     for sub in command.get_subcommands().filter(|c| c.get_name() != "help") {
         pages += write_pages(dir, sub, &format!("{name}-{}", sub.get_name()), section)?;
@@ -57,12 +63,19 @@ fn write_pages(dir: &Path, command: &clap::Command, name: &str, section: &str) -
     Ok(pages)
 }
 
-fn write_page(dir: &Path, command: clap::Command, name: &str, section: &str) -> anyhow::Result<usize> {
+fn write_page(
+    dir: &Path,
+    command: clap::Command,
+    name: &str,
+    section: &str,
+) -> anyhow::Result<usize> {
     let path = dir.join(format!("{name}.{section}"));
     let mut page = Vec::new();
     // clap keeps names as static strings; a leaked page title lives as long as the run that prints it.
     let title: &'static str = Box::leak(name.to_owned().into_boxed_str());
-    clap_mangen::Man::new(command.name(title)).section(section).render(&mut page)?;
+    clap_mangen::Man::new(command.name(title))
+        .section(section)
+        .render(&mut page)?;
     std::fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(1)
 }

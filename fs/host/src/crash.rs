@@ -29,7 +29,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -38,7 +38,7 @@ impl Random {
 
     /// A number below `n`.
     pub fn below(&mut self, n: u64) -> u64 {
-        self.next() % n.max(1)
+        self.number() % n.max(1)
     }
 }
 
@@ -52,7 +52,11 @@ pub struct Recorder {
 impl Recorder {
     /// Starts from what `disk` holds, all of it durable.
     pub fn new(disk: MemoryDisk) -> Recorder {
-        Recorder { base: disk.clone(), now: disk, ops: Mutex::new(Vec::new()) }
+        Recorder {
+            base: disk.clone(),
+            now: disk,
+            ops: Mutex::new(Vec::new()),
+        }
     }
 
     fn ops(&self) -> MutexGuard<'_, Vec<Op>> {
@@ -73,7 +77,10 @@ impl Recorder {
     pub fn cut(&self, cut: usize, random: &mut Random) -> MemoryDisk {
         let ops = self.ops();
         let ops = &ops[..cut.min(ops.len())];
-        let flushed = ops.iter().rposition(|op| matches!(op, Op::Flush)).map_or(0, |n| n + 1);
+        let flushed = ops
+            .iter()
+            .rposition(|op| matches!(op, Op::Flush))
+            .map_or(0, |n| n + 1);
         let disk = self.base.clone();
         for op in &ops[..flushed] {
             if let Op::Write(bno, data) = op {
@@ -86,7 +93,9 @@ impl Recorder {
             if let Op::Write(bno, data) = op {
                 match random.below(8) {
                     0 => tear(&disk, *bno, data, random),
-                    _ if random.below(4) < share => disk.write(*bno, &data[..]).expect("it was written before"),
+                    _ if random.below(4) < share => {
+                        disk.write(*bno, &data[..]).expect("it was written before")
+                    }
                     _ => {}
                 }
             }
@@ -99,7 +108,10 @@ impl Recorder {
 fn tear(disk: &MemoryDisk, bno: u64, data: &[u8; BLOCK_SIZE], random: &mut Random) {
     let mut block = [0; BLOCK_SIZE];
     disk.read(bno, &mut block).expect("it was written before");
-    for (old, new) in block.chunks_exact_mut(SECTOR).zip(data.chunks_exact(SECTOR)) {
+    for (old, new) in block
+        .chunks_exact_mut(SECTOR)
+        .zip(data.chunks_exact(SECTOR))
+    {
         if random.below(2) == 0 {
             old.copy_from_slice(new);
         }

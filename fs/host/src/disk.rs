@@ -25,7 +25,10 @@ impl FileDisk {
     pub fn new(file: File) -> Result<FileDisk> {
         // A block device's metadata says length 0; seeking to the end works for both.
         let bytes = (&file).seek(SeekFrom::End(0))?;
-        Ok(FileDisk { file, blocks: bytes / BLOCK_SIZE as u64 })
+        Ok(FileDisk {
+            file,
+            blocks: bytes / BLOCK_SIZE as u64,
+        })
     }
 
     /// The file.
@@ -70,7 +73,10 @@ impl Disk for FileDisk {
         // Quick on files and on most devices; written out where it is not to be had.
         let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
         let offset = bno * BLOCK_SIZE as u64;
-        for flags in [flags, FallocateFlags::FALLOC_FL_ZERO_RANGE | FallocateFlags::FALLOC_FL_KEEP_SIZE] {
+        for flags in [
+            flags,
+            FallocateFlags::FALLOC_FL_ZERO_RANGE | FallocateFlags::FALLOC_FL_KEEP_SIZE,
+        ] {
             if fallocate(&self.file, flags, offset as i64, len as i64).is_ok() {
                 return Ok(());
             }
@@ -97,12 +103,18 @@ pub struct MemoryDisk {
 impl MemoryDisk {
     /// A disk of zeros.
     pub fn new(blocks: u64) -> MemoryDisk {
-        MemoryDisk { blocks, data: Mutex::new(HashMap::new()) }
+        MemoryDisk {
+            blocks,
+            data: Mutex::new(HashMap::new()),
+        }
     }
 
     /// How many blocks were written.
     pub fn used(&self) -> usize {
-        self.data.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.data
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
     }
 
     fn check(&self, bno: u64, len: usize) -> Result<()> {
@@ -116,8 +128,15 @@ impl MemoryDisk {
 
 impl Clone for MemoryDisk {
     fn clone(&self) -> MemoryDisk {
-        let data = self.data.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        MemoryDisk { blocks: self.blocks, data: Mutex::new(data) }
+        let data = self
+            .data
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        MemoryDisk {
+            blocks: self.blocks,
+            data: Mutex::new(data),
+        }
     }
 }
 
@@ -138,7 +157,9 @@ impl Disk for MemoryDisk {
         self.check(bno, buf.len())?;
         let mut data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
         for (n, block) in buf.chunks_exact(BLOCK_SIZE).enumerate() {
-            data.entry(bno + n as u64).or_insert_with(|| Box::new([0; BLOCK_SIZE])).copy_from_slice(block);
+            data.entry(bno + n as u64)
+                .or_insert_with(|| Box::new([0; BLOCK_SIZE]))
+                .copy_from_slice(block);
         }
         Ok(())
     }
@@ -152,8 +173,14 @@ impl Disk for MemoryDisk {
     }
 
     fn zero(&self, bno: u64, count: u64) -> Result<()> {
-        let end = bno.checked_add(count).filter(|end| *end <= self.blocks).ok_or(EIO)?;
-        self.data.lock().unwrap_or_else(PoisonError::into_inner).retain(|at, _| !(bno..end).contains(at));
+        let end = bno
+            .checked_add(count)
+            .filter(|end| *end <= self.blocks)
+            .ok_or(EIO)?;
+        self.data
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|at, _| !(bno..end).contains(at));
         Ok(())
     }
 }

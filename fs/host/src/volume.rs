@@ -37,7 +37,14 @@ pub fn format<D: Disk>(disk: &D, sb: &Superblock, options: &Options) -> Result<S
     disk.write(region.start, &Super::new(region, sb.journal_uuid).encode())?;
     disk.flush()?;
     let log = Log::new(Super::new(region, sb.journal_uuid))?;
-    let store = FileStore::new(LastBlockZero { disk, held: std::sync::Mutex::new(None) }, sb.csum_seed, log);
+    let store = FileStore::new(
+        LastBlockZero {
+            disk,
+            held: std::sync::Mutex::new(None),
+        },
+        sb.csum_seed,
+        log,
+    );
     let (fs, sb) = mkfs::populate(store, sb, options.now)?;
     fs.store.close()?;
     fs.store.disk().release()?;
@@ -213,7 +220,11 @@ pub fn finish_orphans<S: Store>(fs: &Fs<S>) -> Result<u64> {
             let mut inode = fs.read_inode(ino)?;
             loop {
                 let mut t = fs.store.begin(credits::REAP_STEP)?;
-                let step = if inode.nlink == 0 { Fs::reap_step } else { Fs::trim_step };
+                let step = if inode.nlink == 0 {
+                    Fs::reap_step
+                } else {
+                    Fs::trim_step
+                };
                 let finished = step(fs, &mut t, &mut inode)?;
                 t.stop()?;
                 if finished {

@@ -23,7 +23,8 @@ fn region() -> Region {
 
 fn formatted() -> MemoryDisk {
     let disk = MemoryDisk::new(BLOCKS);
-    disk.write(region().start, &Super::new(region(), UUID).encode()).unwrap();
+    disk.write(region().start, &Super::new(region(), UUID).encode())
+        .unwrap();
     disk
 }
 
@@ -66,7 +67,12 @@ fn transaction() -> impl Strategy<Value = Transaction> {
             freed.sort_unstable();
             freed.dedup();
             freed.retain(|bno| changed.binary_search(bno).is_err());
-            Transaction { changed, freed, checkpoint, close }
+            Transaction {
+                changed,
+                freed,
+                checkpoint,
+                close,
+            }
         })
 }
 
@@ -80,14 +86,27 @@ struct Model {
 
 /// Runs transactions; returns with how many operations each of them began and was durable, and the model after it.
 fn run(disk: &Recorder, transactions: &[Transaction]) -> Vec<(usize, usize, Model)> {
-    let mut log = Log::new(Replay::open(disk, region()).unwrap().apply(disk, false).unwrap()).unwrap();
+    let mut log = Log::new(
+        Replay::open(disk, region())
+            .unwrap()
+            .apply(disk, false)
+            .unwrap(),
+    )
+    .unwrap();
     let mut model = Model::default();
     let mut version = 1;
     let mut history = vec![(0, 0, model.clone())];
     for t in transactions {
         let begun = disk.len();
-        let blocks: Vec<_> = t.changed.iter().map(|bno| (*bno, block(version + bno))).collect();
-        let changes: Vec<_> = blocks.iter().map(|(bno, data)| Change { bno: *bno, data }).collect();
+        let blocks: Vec<_> = t
+            .changed
+            .iter()
+            .map(|bno| (*bno, block(version + bno)))
+            .collect();
+        let changes: Vec<_> = blocks
+            .iter()
+            .map(|(bno, data)| Change { bno: *bno, data })
+            .collect();
         log.append(disk, &changes, &t.freed, (version, 0)).unwrap();
         for bno in &t.changed {
             model.metadata.insert(*bno, version + bno);
@@ -117,7 +136,11 @@ fn run(disk: &Recorder, transactions: &[Transaction]) -> Vec<(usize, usize, Mode
 }
 
 fn matches(disk: &impl Disk, model: &Model) -> bool {
-    model.metadata.iter().chain(&model.data).all(|(bno, version)| read(disk, *bno) == block(*version))
+    model
+        .metadata
+        .iter()
+        .chain(&model.data)
+        .all(|(bno, version)| read(disk, *bno) == block(*version))
 }
 
 proptest! {
@@ -181,7 +204,16 @@ fn small() -> (MemoryDisk, Super) {
     let sb = Super::new(region(), UUID);
     let mut log = Log::new(sb.clone()).unwrap();
     let (a, b) = (block(1), block(3));
-    let changes = [Change { bno: FIRST, data: &a }, Change { bno: FIRST + 1, data: &b }];
+    let changes = [
+        Change {
+            bno: FIRST,
+            data: &a,
+        },
+        Change {
+            bno: FIRST + 1,
+            data: &b,
+        },
+    ];
     log.append(&disk, &changes, &[], (1, 0)).unwrap();
     (disk, sb)
 }
@@ -197,8 +229,23 @@ fn damage_is_named() {
     let first = region().first();
     for (bno, at, what) in [
         (first, 20, Damage::Control { tid: 2 }),
-        (first + 2, 100, Damage::Data { tid: 2, log_block: first + 2, bno: FIRST + 1 }),
-        (first + 3, 20, Damage::Commit { tid: 2, log_block: first + 3 }),
+        (
+            first + 2,
+            100,
+            Damage::Data {
+                tid: 2,
+                log_block: first + 2,
+                bno: FIRST + 1,
+            },
+        ),
+        (
+            first + 3,
+            20,
+            Damage::Commit {
+                tid: 2,
+                log_block: first + 3,
+            },
+        ),
     ] {
         let (disk, _) = small();
         flip(&disk, bno, at);
@@ -212,7 +259,10 @@ fn damage_is_named() {
 fn a_forced_replay_takes_what_is_whole() {
     let (disk, _) = small();
     flip(&disk, region().first() + 2, 100);
-    Replay::open(&disk, region()).unwrap().apply(&disk, true).unwrap();
+    Replay::open(&disk, region())
+        .unwrap()
+        .apply(&disk, true)
+        .unwrap();
     assert_eq!(read(&disk, FIRST), block(1));
     assert_eq!(read(&disk, FIRST + 1), [0; BLOCK_SIZE]);
     assert!(Replay::open(&disk, region()).unwrap().is_clean());
@@ -247,7 +297,8 @@ fn a_tag_cannot_point_into_the_journal_or_out_of_the_volume() {
         let disk = formatted();
         let mut log = Log::new(Super::new(region(), UUID)).unwrap();
         let data = block(1);
-        log.append(&disk, &[Change { bno, data: &data }], &[], (1, 0)).unwrap();
+        log.append(&disk, &[Change { bno, data: &data }], &[], (1, 0))
+            .unwrap();
         let replay = Replay::open(&disk, region()).unwrap();
         assert_eq!(replay.damage(), &[Damage::Target { tid: 2, bno }]);
     }

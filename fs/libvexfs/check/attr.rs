@@ -8,7 +8,9 @@ use crate::libvexfs::attr::{kind, KIND_SHIFT, REST_MAX};
 use crate::libvexfs::format::Inode;
 use crate::libvexfs::journal::Store;
 use crate::libvexfs::parent::record::ParentRef;
-use crate::libvexfs::xattr::record::{hash, index, Value, XattrRef, CHUNK_LEN, CHUNK_LINK, COUNTER_BITS};
+use crate::libvexfs::xattr::record::{
+    hash, index, Value, XattrRef, CHUNK_LEN, CHUNK_LINK, COUNTER_BITS,
+};
 use kernel::prelude::*;
 use std::collections::BTreeMap;
 
@@ -92,7 +94,11 @@ impl<S: Store> Checker<'_, S> {
             kind::CHUNK => self.chunk_of_value(i, bno, rest, value, attrs),
             _ if self.vector_record(i, bno, record, rest, value)? => {}
             _ if self.staging_record(i, bno, record, rest, value)? => {}
-            _ => self.bad(i.ino, bno, format!("attributes: a record of unknown kind {record}")),
+            _ => self.bad(
+                i.ino,
+                bno,
+                format!("attributes: a record of unknown kind {record}"),
+            ),
         }
         Ok(())
     }
@@ -104,14 +110,26 @@ impl<S: Store> Checker<'_, S> {
         };
         let name = String::from_utf8_lossy(xattr.name).into_owned();
         if rest >> COUNTER_BITS != u128::from(hash(&self.sb.hash_key, xattr.index, xattr.name)) {
-            self.bad(i.ino, bno, format!("extended attribute '{name}' is in the wrong place"));
+            self.bad(
+                i.ino,
+                bno,
+                format!("extended attribute '{name}' is in the wrong place"),
+            );
         }
         if !(index::USER..=index::SYSTEM).contains(&xattr.index) {
-            self.bad(i.ino, bno, format!("extended attribute '{name}' has an unknown prefix"));
+            self.bad(
+                i.ino,
+                bno,
+                format!("extended attribute '{name}' has an unknown prefix"),
+            );
         }
         if let Value::Chunks(id) = xattr.value {
             if attrs.long.insert(id, xattr.len).is_some() {
-                self.bad(i.ino, bno, format!("extended attribute '{name}' shares its value with another"));
+                self.bad(
+                    i.ino,
+                    bno,
+                    format!("extended attribute '{name}' shares its value with another"),
+                );
             }
         }
     }
@@ -120,12 +138,17 @@ impl<S: Store> Checker<'_, S> {
         let (id, n) = ((rest >> 32) as u32, rest as u32);
         let (next, bytes) = attrs.chunks.entry(id).or_insert((0, 0));
         let whole = *bytes == *next as usize * CHUNK_LEN;
-        let right = rest >> 64 == 0 && n == *next && whole && (1..=CHUNK_LEN).contains(&value.len());
+        let right =
+            rest >> 64 == 0 && n == *next && whole && (1..=CHUNK_LEN).contains(&value.len());
         *next = next.saturating_add(1);
         *bytes = bytes.saturating_add(value.len());
         if !right {
             attrs.damaged = true;
-            self.bad(i.ino, bno, format!("a long value has missing or wrong pieces (id {id}, piece {n})"));
+            self.bad(
+                i.ino,
+                bno,
+                format!("a long value has missing or wrong pieces (id {id}, piece {n})"),
+            );
         }
     }
 
@@ -137,12 +160,24 @@ impl<S: Store> Checker<'_, S> {
         for (id, (_, bytes)) in &attrs.chunks {
             match wanted.remove(id) {
                 Some(len) if len == *bytes => {}
-                Some(len) => self.bad(i.ino, 0, format!("a long value (id {id}) has {bytes} bytes, rightly {len}")),
-                None => self.bad(i.ino, 0, format!("a long value (id {id}) that belongs to nothing")),
+                Some(len) => self.bad(
+                    i.ino,
+                    0,
+                    format!("a long value (id {id}) has {bytes} bytes, rightly {len}"),
+                ),
+                None => self.bad(
+                    i.ino,
+                    0,
+                    format!("a long value (id {id}) that belongs to nothing"),
+                ),
             }
         }
         for (id, len) in wanted {
-            self.bad(i.ino, 0, format!("a long value (id {id}) of {len} bytes is missing"));
+            self.bad(
+                i.ino,
+                0,
+                format!("a long value (id {id}) of {len} bytes is missing"),
+            );
         }
     }
 }

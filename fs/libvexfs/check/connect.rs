@@ -27,7 +27,9 @@ impl<S: Store> Checker<'_, S> {
         self.first_pass = true;
         for group in 0..self.sb.geometry.group_count {
             let bno = self.sb.geometry.header(group);
-            let Ok(block) = self.store.read(bno) else { continue };
+            let Ok(block) = self.store.read(bno) else {
+                continue;
+            };
             let header = GroupHeader::parse(&block.data(), group, bno);
             if let Ok(header) = header {
                 self.group_directories(&header, &mut reachable)?;
@@ -43,13 +45,23 @@ impl<S: Store> Checker<'_, S> {
         if header.dirs == 0 {
             return Ok(());
         }
-        let owner = Owner { id: header.group.into(), generation: 0, kind: KIND_CHUNK, home: header.bno };
-        let root = Root { bytes: &header.chunk_root, owner };
+        let owner = Owner {
+            id: header.group.into(),
+            generation: 0,
+            kind: KIND_CHUNK,
+            home: header.bno,
+        };
+        let root = Root {
+            bytes: &header.chunk_root,
+            owner,
+        };
         walk(self.store, root, &mut |event| {
             if let Event::Record { key, value, .. } = event {
                 let (chunk, mask) = (key as u64, le64(value, 0));
                 for index in (0..CHUNK_INODES).filter(|index| mask >> index & 1 == 0) {
-                    let Some(i) = self.read_inode(chunk_ino(chunk, index)) else { continue };
+                    let Some(i) = self.read_inode(chunk_ino(chunk, index)) else {
+                        continue;
+                    };
                     if i.is_dir() && i.nlink > 0 && i.state & STATE_INTERNAL == 0 {
                         self.climb(i, reachable);
                     }
@@ -66,11 +78,17 @@ impl<S: Store> Checker<'_, S> {
         let mut at = dir;
         while !reachable.contains(&at.ino) {
             if !path.insert(at.ino) {
-                self.bad(start, 0, "the directory is in a loop of directories: it cannot be reached from the root");
+                self.bad(
+                    start,
+                    0,
+                    "the directory is in a loop of directories: it cannot be reached from the root",
+                );
                 break;
             }
             // A missing or wrong parent was reported where its pointer was looked at.
-            let Some(parent) = self.parent_directory(&at) else { return };
+            let Some(parent) = self.parent_directory(&at) else {
+                return;
+            };
             at = parent;
         }
         // Those in a loop count as known, too: one message is enough.
@@ -86,7 +104,9 @@ impl<S: Store> Checker<'_, S> {
         let _ = walk(self.store, dir.attr_root(), &mut |event| {
             if let Event::Record { key, value, .. } = event {
                 if parent.is_none() && (key >> attr::KIND_SHIFT) as u8 == kind::PARENT {
-                    parent = ParentRef::parse(key & attr::REST_MAX, value).ok().map(|p| (p.ino, p.cookie));
+                    parent = ParentRef::parse(key & attr::REST_MAX, value)
+                        .ok()
+                        .map(|p| (p.ino, p.cookie));
                 }
             }
             Ok(parent.is_none())

@@ -7,8 +7,8 @@ use super::tree::{unreadable, walk, Event};
 use super::{Checker, Counts, Fix};
 use crate::libvexfs::format::group::{GroupHeader, SUMMARY_FREE};
 use crate::libvexfs::format::inode::{
-    chunk_index, chunk_ino, parse_block_header, parse_free, place, BLOCK_HEADER, CHUNK_ALL_FREE, CHUNK_BLOCKS,
-    INODES_PER_BLOCK, INODE_SIZE, STATE_ORPHAN,
+    chunk_index, chunk_ino, parse_block_header, parse_free, place, BLOCK_HEADER, CHUNK_ALL_FREE,
+    CHUNK_BLOCKS, INODES_PER_BLOCK, INODE_SIZE, STATE_ORPHAN,
 };
 use crate::libvexfs::format::{le64, Inode};
 use crate::libvexfs::journal::{Block, Store};
@@ -39,7 +39,11 @@ impl<S: Store> Checker<'_, S> {
         let header = match self.store.read(bno) {
             Ok(block) => GroupHeader::parse(&block.data(), group, bno),
             Err(e) => {
-                self.bad(0, bno, format!("header of group {group}: {}", unreadable(e)));
+                self.bad(
+                    0,
+                    bno,
+                    format!("header of group {group}: {}", unreadable(e)),
+                );
                 return Ok(());
             }
         };
@@ -59,7 +63,11 @@ impl<S: Store> Checker<'_, S> {
             chunk_blocks: header.chunk_blocks,
             orphan_blocks: header.orphan_blocks,
         };
-        self.outcome.totals.free_blocks += if self.first_pass { counts.free_blocks } else { 0 };
+        self.outcome.totals.free_blocks += if self.first_pass {
+            counts.free_blocks
+        } else {
+            0
+        };
         if said != counts {
             let what = format!("header of group {group}: counts are {said:?}, rightly {counts:?}");
             self.wrong(0, bno, what, Fix::Counts { group, counts });
@@ -78,8 +86,16 @@ impl<S: Store> Checker<'_, S> {
     }
 
     fn chunks(&mut self, header: &GroupHeader, counts: &mut Counts) -> Result {
-        let owner = Owner { id: header.group.into(), generation: 0, kind: KIND_CHUNK, home: header.bno };
-        let root = Root { bytes: &header.chunk_root, owner };
+        let owner = Owner {
+            id: header.group.into(),
+            generation: 0,
+            kind: KIND_CHUNK,
+            home: header.bno,
+        };
+        let root = Root {
+            bytes: &header.chunk_root,
+            owner,
+        };
         let store = self.store;
         let mut last = None;
         walk(store, root, &mut |event| {
@@ -88,17 +104,27 @@ impl<S: Store> Checker<'_, S> {
                     counts.chunk_blocks += 1;
                     return Ok(self.claim(0, bno, 1, "inode chunk tree") && !self.stopped);
                 }
-                Event::Bad { bno, what } => self.bad(0, bno, format!("chunks of group {}: {what}", header.group)),
+                Event::Bad { bno, what } => {
+                    self.bad(0, bno, format!("chunks of group {}: {what}", header.group))
+                }
                 Event::Record { bno, key, value } => {
                     counts.chunks += 1;
                     let chunk = key as u64;
                     let mask = le64(value, 0);
                     let full = key >> 64;
-                    let fits = value.len() == 8 && mask & !CHUNK_ALL_FREE == 0 && full == u128::from(mask == 0);
+                    let fits = value.len() == 8
+                        && mask & !CHUNK_ALL_FREE == 0
+                        && full == u128::from(mask == 0);
                     let inside = self.sb.geometry.group_of(chunk) == Some(header.group);
                     if !fits || !inside {
-                        self.bad(0, bno, format!("chunks of group {}: an impossible record", header.group));
-                    } else if last == Some(chunk) || !self.claim(0, chunk, CHUNK_BLOCKS, "inode chunk") {
+                        self.bad(
+                            0,
+                            bno,
+                            format!("chunks of group {}: an impossible record", header.group),
+                        );
+                    } else if last == Some(chunk)
+                        || !self.claim(0, chunk, CHUNK_BLOCKS, "inode chunk")
+                    {
                         // Two records of one chunk: its inodes would be visited twice.
                     } else if !self.stopped {
                         last = Some(chunk);
@@ -110,7 +136,13 @@ impl<S: Store> Checker<'_, S> {
         })
     }
 
-    fn chunk(&mut self, header: &GroupHeader, chunk: u64, mask: u64, counts: &mut Counts) -> Result {
+    fn chunk(
+        &mut self,
+        header: &GroupHeader,
+        chunk: u64,
+        mask: u64,
+        counts: &mut Counts,
+    ) -> Result {
         let store = self.store;
         counts.free_inodes += u64::from(mask.count_ones());
         for n in 0..CHUNK_BLOCKS {
@@ -165,7 +197,9 @@ impl<S: Store> Checker<'_, S> {
                     counts.orphan_blocks += 1;
                     return Ok(self.claim(0, bno, 1, "orphan tree") && !self.stopped);
                 }
-                Event::Bad { bno, what } => self.bad(0, bno, format!("orphans of group {}: {what}", header.group)),
+                Event::Bad { bno, what } => {
+                    self.bad(0, bno, format!("orphans of group {}: {what}", header.group))
+                }
                 Event::Record { bno, key, value } => self.orphan(header.group, bno, key, value),
             }
             Ok(true)
@@ -176,14 +210,24 @@ impl<S: Store> Checker<'_, S> {
         let ino = u64::try_from(key).unwrap_or(0);
         let here = place(ino).is_ok_and(|(bno, _)| self.sb.geometry.group_of(bno) == Some(group));
         if !here || !matches!(value, [DELETE | TRUNCATE]) {
-            return self.bad(0, bno, format!("orphans of group {group}: an impossible record"));
+            return self.bad(
+                0,
+                bno,
+                format!("orphans of group {group}: an impossible record"),
+            );
         }
         self.outcome.orphans += u64::from(self.first_pass);
         match self.read_inode(ino) {
             None => self.bad(ino, bno, "an orphan that is no inode in use"),
-            Some(i) if i.state & STATE_ORPHAN == 0 => self.bad(ino, bno, "an orphan that does not say so"),
+            Some(i) if i.state & STATE_ORPHAN == 0 => {
+                self.bad(ino, bno, "an orphan that does not say so")
+            }
             Some(i) if (i.nlink == 0) != (value == [DELETE]) => {
-                self.bad(ino, bno, format!("an orphan with {} links, for the wrong reason", i.nlink));
+                self.bad(
+                    ino,
+                    bno,
+                    format!("an orphan with {} links, for the wrong reason", i.nlink),
+                );
             }
             Some(_) => {}
         }
@@ -202,6 +246,14 @@ impl<S: Store> Checker<'_, S> {
 
 /// A group's orphan tree.
 pub(super) fn orphan_root(header: &GroupHeader) -> Root<'_> {
-    let owner = Owner { id: header.group.into(), generation: 0, kind: KIND_ORPHAN, home: header.bno };
-    Root { bytes: &header.orphan_root, owner }
+    let owner = Owner {
+        id: header.group.into(),
+        generation: 0,
+        kind: KIND_ORPHAN,
+        home: header.bno,
+    };
+    Root {
+        bytes: &header.orphan_root,
+        owner,
+    }
 }

@@ -9,7 +9,8 @@ use super::{Checker, Field, Fix};
 use crate::libvexfs::format::extent::{Extent, State};
 use crate::libvexfs::format::group::GroupHeader;
 use crate::libvexfs::format::inode::{
-    INLINE_LINK_MAX, STATE_ARCHIVED, STATE_EMBEDDED, STATE_INTERNAL, STATE_OFFLINE, STATE_ORPHAN, S_IFBLK, S_IFCHR,
+    INLINE_LINK_MAX, STATE_ARCHIVED, STATE_EMBEDDED, STATE_INTERNAL, STATE_OFFLINE, STATE_ORPHAN,
+    S_IFBLK, S_IFCHR,
 };
 use crate::libvexfs::format::Inode;
 use crate::libvexfs::journal::{Store, BLOCK_SIZE};
@@ -56,7 +57,15 @@ impl<S: Store> Checker<'_, S> {
         let blocks = data.blocks + attrs.blocks;
         if !data.damaged && !attrs.damaged && blocks != i.blocks {
             let what = format!("{} blocks, rightly {blocks}", i.blocks);
-            self.wrong(i.ino, 0, what, Fix::Inode { ino: i.ino, field: Field::Blocks(blocks) });
+            self.wrong(
+                i.ino,
+                0,
+                what,
+                Fix::Inode {
+                    ino: i.ino,
+                    field: Field::Blocks(blocks),
+                },
+            );
         }
         self.links(i, &data, &attrs);
         self.vector_inode(i, &attrs);
@@ -89,18 +98,42 @@ impl<S: Store> Checker<'_, S> {
                 self.bad(i.ino, 0, what);
             }
         };
-        say(i.is_link() && !(1..=TARGET_MAX as u64).contains(&i.size), "a symbolic link of impossible length");
-        say(i.rdev != 0 && !matches!(i.kind(), S_IFCHR | S_IFBLK), "a device number, but no device");
+        say(
+            i.is_link() && !(1..=TARGET_MAX as u64).contains(&i.size),
+            "a symbolic link of impossible length",
+        );
+        say(
+            i.rdev != 0 && !matches!(i.kind(), S_IFCHR | S_IFBLK),
+            "a device number, but no device",
+        );
         say(i.data_version == 0, "version 0 of the contents");
-        say(i.marked_version > i.data_version, "a version was marked that there was not yet");
+        say(
+            i.marked_version > i.data_version,
+            "a version was marked that there was not yet",
+        );
         let file_state = STATE_EMBEDDED | STATE_OFFLINE | STATE_ARCHIVED;
-        say(!i.is_reg() && i.state & file_state != 0, "not a file, but embedded or archived");
-        say(!i.is_dir() && i.entries != 0, "not a directory, but with entries");
-        say(i.is_link() && i.size > INLINE_LINK_MAX as u64 && i.attr_in_core() && i.attr.get(2..4) == Some(&[0, 0]),
-            "a long symbolic link without a target");
+        say(
+            !i.is_reg() && i.state & file_state != 0,
+            "not a file, but embedded or archived",
+        );
+        say(
+            !i.is_dir() && i.entries != 0,
+            "not a directory, but with entries",
+        );
+        say(
+            i.is_link()
+                && i.size > INLINE_LINK_MAX as u64
+                && i.attr_in_core()
+                && i.attr.get(2..4) == Some(&[0, 0]),
+            "a long symbolic link without a target",
+        );
         let recorded = find(self.store, orphan_root(header), i.ino.into(), |_| ()).is_some();
         if recorded != (i.state & STATE_ORPHAN != 0) {
-            let what = if recorded { "an orphan that does not say so" } else { "says it is an orphan, but is not listed" };
+            let what = if recorded {
+                "an orphan that does not say so"
+            } else {
+                "says it is an orphan, but is not listed"
+            };
             self.bad(i.ino, 0, what);
         }
         if i.nlink == 0 && i.state & STATE_ORPHAN == 0 {
@@ -122,13 +155,19 @@ impl<S: Store> Checker<'_, S> {
                     data.damaged = true;
                     self.bad(i.ino, bno, format!("extents: {what}"));
                 }
-                Event::Record { bno, key, value } => match Extent::parse(key, value, self.sb.geometry.block_count) {
-                    Ok(extent) => self.extent(i, bno, extent, data),
-                    Err(_) => {
-                        data.damaged = true;
-                        self.bad(i.ino, bno, format!("impossible extent at logical block {key}"));
+                Event::Record { bno, key, value } => {
+                    match Extent::parse(key, value, self.sb.geometry.block_count) {
+                        Ok(extent) => self.extent(i, bno, extent, data),
+                        Err(_) => {
+                            data.damaged = true;
+                            self.bad(
+                                i.ino,
+                                bno,
+                                format!("impossible extent at logical block {key}"),
+                            );
+                        }
                     }
-                },
+                }
             }
             Ok(true)
         })
@@ -136,14 +175,25 @@ impl<S: Store> Checker<'_, S> {
 
     fn extent(&mut self, i: &Inode, bno: u64, e: Extent, data: &mut Data) {
         if e.lblk < data.end {
-            self.bad(i.ino, bno, format!("extents overlap at logical block {}", e.lblk));
+            self.bad(
+                i.ino,
+                bno,
+                format!("extents overlap at logical block {}", e.lblk),
+            );
         }
         data.end = data.end.max(e.end());
         let eof = i.size.div_ceil(BLOCK_SIZE as u64);
         // A crash may leave unwritten blocks behind the end, but bytes only while a truncation is under way.
         let beyond = e.end() > eof && i.state & STATE_ORPHAN == 0;
         if beyond && matches!(e.state, State::Written(_) | State::Offline { .. }) {
-            self.bad(i.ino, bno, format!("written blocks behind the end of the file, up to {}", e.end()));
+            self.bad(
+                i.ino,
+                bno,
+                format!(
+                    "written blocks behind the end of the file, up to {}",
+                    e.end()
+                ),
+            );
         }
         match e.phys() {
             Some(phys) => {
@@ -154,7 +204,11 @@ impl<S: Store> Checker<'_, S> {
             None => {
                 data.offline = true;
                 if i.state & STATE_OFFLINE == 0 {
-                    self.bad(i.ino, bno, "an offline extent, but the inode does not say so");
+                    self.bad(
+                        i.ino,
+                        bno,
+                        "an offline extent, but the inode does not say so",
+                    );
                 }
             }
         }
@@ -168,16 +222,32 @@ impl<S: Store> Checker<'_, S> {
             }
             return;
         }
-        let rightly = if i.is_dir() { data.subdirs.saturating_add(2) } else { attrs.parents };
+        let rightly = if i.is_dir() {
+            data.subdirs.saturating_add(2)
+        } else {
+            attrs.parents
+        };
         if i.is_dir() && attrs.parents != u64::from(i.ino != self.sb.root_ino) {
-            self.bad(i.ino, 0, format!("a directory with {} parents", attrs.parents));
+            self.bad(
+                i.ino,
+                0,
+                format!("a directory with {} parents", attrs.parents),
+            );
         }
         if u64::from(i.nlink) == rightly {
             return;
         }
         let what = format!("{} links, rightly {rightly}", i.nlink);
         match u32::try_from(rightly) {
-            Ok(n) if n > 0 => self.wrong(i.ino, 0, what, Fix::Inode { ino: i.ino, field: Field::Links(n) }),
+            Ok(n) if n > 0 => self.wrong(
+                i.ino,
+                0,
+                what,
+                Fix::Inode {
+                    ino: i.ino,
+                    field: Field::Links(n),
+                },
+            ),
             _ => self.bad(i.ino, 0, what),
         }
     }

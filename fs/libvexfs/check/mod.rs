@@ -145,7 +145,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { memory: 512 << 20, max_problems: 10_000 }
+        Options {
+            memory: 512 << 20,
+            max_problems: 10_000,
+        }
     }
 }
 
@@ -188,7 +191,12 @@ pub struct Totals {
 /// # Errors
 ///
 /// `ENOMEM`. Whatever is wrong with the volume, failed reads included, is a problem and goes to `reporter`.
-pub fn check<S: Store>(store: &S, sb: &Superblock, reporter: &mut dyn Reporter, options: Options) -> Result<Outcome> {
+pub fn check<S: Store>(
+    store: &S,
+    sb: &Superblock,
+    reporter: &mut dyn Reporter,
+    options: Options,
+) -> Result<Outcome> {
     let group_count = sb.geometry.group_count;
     let per_pass = Usage::groups_per_pass(&sb.geometry, options.memory);
     let mut checker = Checker {
@@ -200,7 +208,10 @@ pub fn check<S: Store>(store: &S, sb: &Superblock, reporter: &mut dyn Reporter, 
         usage: Usage::new(sb.geometry, 0..0),
         first_pass: true,
         stopped: false,
-        work: (0, u64::from(group_count) * 2 * u64::from(group_count.div_ceil(per_pass))),
+        work: (
+            0,
+            u64::from(group_count) * 2 * u64::from(group_count.div_ceil(per_pass)),
+        ),
     };
     checker.superblock();
     let mut first = 0;
@@ -251,14 +262,24 @@ impl<'a, S: Store> Checker<'a, S> {
     /// Reports what cannot be put right. In later passes it was said before.
     fn bad(&mut self, ino: u64, bno: u64, what: impl Into<String>) {
         if self.first_pass {
-            self.report(Problem { ino, bno, what: what.into(), fix: None });
+            self.report(Problem {
+                ino,
+                bno,
+                what: what.into(),
+                fix: None,
+            });
         }
     }
 
     /// Reports what can be put right.
     fn wrong(&mut self, ino: u64, bno: u64, what: impl Into<String>, fix: Fix) {
         if self.first_pass {
-            self.report(Problem { ino, bno, what: what.into(), fix: Some(fix) });
+            self.report(Problem {
+                ino,
+                bno,
+                what: what.into(),
+                fix: Some(fix),
+            });
         }
     }
 
@@ -267,13 +288,22 @@ impl<'a, S: Store> Checker<'a, S> {
         match self.usage.claim(bno, len) {
             Ok(()) => true,
             Err(Conflict::Outside) => {
-                self.bad(ino, bno, format!("{what}: {len} blocks are not within the volume"));
+                self.bad(
+                    ino,
+                    bno,
+                    format!("{what}: {len} blocks are not within the volume"),
+                );
                 false
             }
             Err(Conflict::Twice(at)) => {
                 // The other owner may belong to an earlier pass of its own: say it in whichever pass sees it.
                 let what = format!("{what}: the block belongs to something else, too");
-                self.report(Problem { ino, bno: at, what, fix: None });
+                self.report(Problem {
+                    ino,
+                    bno: at,
+                    what,
+                    fix: None,
+                });
                 false
             }
         }
@@ -289,7 +319,12 @@ impl<'a, S: Store> Checker<'a, S> {
 /// Counts the bits that are clear among the first `len`.
 fn clear_bits(bits: &Bits, len: u64) -> u64 {
     let whole = (len / 8) as usize;
-    let set: u64 = bits[..whole].iter().map(|b| u64::from(b.count_ones())).sum();
-    let rest = bits.get(whole).map_or(0, |b| (b & ((1 << (len % 8)) - 1)).count_ones());
+    let set: u64 = bits[..whole]
+        .iter()
+        .map(|b| u64::from(b.count_ones()))
+        .sum();
+    let rest = bits
+        .get(whole)
+        .map_or(0, |b| (b & ((1 << (len % 8)) - 1)).count_ones());
     len - set - u64::from(rest)
 }

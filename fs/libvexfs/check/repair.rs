@@ -4,7 +4,9 @@
 
 use super::{clear_bits, Field, Fix};
 use crate::libvexfs::format::geometry::REGION_BLOCKS;
-use crate::libvexfs::format::group::{format_bitmap_header, GroupHeader, BITMAP_BYTES, BITMAP_HEADER, SUMMARY_INIT};
+use crate::libvexfs::format::group::{
+    format_bitmap_header, GroupHeader, BITMAP_BYTES, BITMAP_HEADER, SUMMARY_INIT,
+};
 use crate::libvexfs::format::inode::{place, INODE_SIZE};
 use crate::libvexfs::format::{put, put32, Inode, Superblock};
 use crate::libvexfs::journal::{Block, BlockMut, Store, Trans};
@@ -23,7 +25,11 @@ pub fn repair<S: Store>(store: &S, sb: &Superblock, fixes: &[Fix]) -> Result {
                 sb.format(&mut t.create(*bno)?.data_mut());
                 t.stop()?;
             }
-            Fix::Region { group, region, bits } => write_region(store, sb, *group, *region, bits)?,
+            Fix::Region {
+                group,
+                region,
+                bits,
+            } => write_region(store, sb, *group, *region, bits)?,
             Fix::Counts { group, counts } => {
                 let bno = sb.geometry.header(*group);
                 let mut header = GroupHeader::parse(&store.read(bno)?.data(), *group, bno)?;
@@ -43,7 +49,13 @@ pub fn repair<S: Store>(store: &S, sb: &Superblock, fixes: &[Fix]) -> Result {
     store.commit()
 }
 
-fn write_region<S: Store>(store: &S, sb: &Superblock, group: u32, region: u32, bits: &[u8]) -> Result {
+fn write_region<S: Store>(
+    store: &S,
+    sb: &Superblock,
+    group: u32,
+    region: u32,
+    bits: &[u8],
+) -> Result {
     let g = &sb.geometry;
     let len = g.region_len(group, region);
     let bno = g.bitmap(group, region);

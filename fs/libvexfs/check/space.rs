@@ -5,7 +5,9 @@
 use super::tree::unreadable;
 use super::usage::Bits;
 use super::{clear_bits, Checker, Fix, Problem};
-use crate::libvexfs::format::group::{is_bitmap, BITMAP_BYTES, BITMAP_HEADER, SUMMARY_FREE, SUMMARY_INIT};
+use crate::libvexfs::format::group::{
+    is_bitmap, BITMAP_BYTES, BITMAP_HEADER, SUMMARY_FREE, SUMMARY_INIT,
+};
 use crate::libvexfs::format::{bytes, le32};
 use crate::libvexfs::journal::{Block, Store};
 use kernel::prelude::*;
@@ -18,13 +20,19 @@ pub(super) struct Summaries {
 
 impl Summaries {
     pub(super) fn new() -> Summaries {
-        Summaries { bno: 0, body: Err(EIO) }
+        Summaries {
+            bno: 0,
+            body: Err(EIO),
+        }
     }
 
     /// The entry of a region.
     pub(super) fn entry<S: Store>(&mut self, store: &S, (bno, off): (u64, usize)) -> Result<u32> {
         if self.bno != bno {
-            *self = Summaries { bno, body: store.read(bno).map(|block| block.data().to_vec()) };
+            *self = Summaries {
+                bno,
+                body: store.read(bno).map(|block| block.data().to_vec()),
+            };
         }
         match &self.body {
             Ok(body) => Ok(le32(body, off)),
@@ -49,8 +57,17 @@ impl<S: Store> Checker<'_, S> {
                         None => [0; BITMAP_BYTES][..].into(),
                     };
                     let bno = self.sb.geometry.bitmap(group, region);
-                    let fix = Some(Fix::Region { group, region, bits });
-                    self.report(Problem { ino: 0, bno, what, fix });
+                    let fix = Some(Fix::Region {
+                        group,
+                        region,
+                        bits,
+                    });
+                    self.report(Problem {
+                        ino: 0,
+                        bno,
+                        what,
+                        fix,
+                    });
                 }
             }
             self.step();
@@ -65,16 +82,25 @@ impl<S: Store> Checker<'_, S> {
         let used = self.usage.region(group, region);
         let summary = match entry {
             Ok(entry) => entry,
-            Err(e) => return Some(format!("summary of region {region} of group {group}: {}", unreadable(e))),
+            Err(e) => {
+                return Some(format!(
+                    "summary of region {region} of group {group}: {}",
+                    unreadable(e)
+                ))
+            }
         };
         let free = used.map_or(len, |bits| clear_bits(bits, len));
         let said = u64::from(summary & SUMMARY_FREE);
         if summary & SUMMARY_INIT == 0 {
             if used.is_some() {
-                return Some(format!("blocks from {start} on are in use, the summary knows of none"));
+                return Some(format!(
+                    "blocks from {start} on are in use, the summary knows of none"
+                ));
             }
             if said != len {
-                return Some(format!("summary of blocks from {start} on: {said} free, rightly {len}"));
+                return Some(format!(
+                    "summary of blocks from {start} on: {said} free, rightly {len}"
+                ));
             }
             return None;
         }
@@ -92,8 +118,13 @@ impl<S: Store> Checker<'_, S> {
         let (lost, doubled) = differences(&bits, used.unwrap_or(&none), len);
         match (lost, doubled) {
             (None, None) if said == free => None,
-            (None, None) => Some(format!("summary of blocks from {start} on: {said} free, rightly {free}")),
-            (Some(bit), None) => Some(format!("bitmap: block {} is not in use and not free", start + bit)),
+            (None, None) => Some(format!(
+                "summary of blocks from {start} on: {said} free, rightly {free}"
+            )),
+            (Some(bit), None) => Some(format!(
+                "bitmap: block {} is not in use and not free",
+                start + bit
+            )),
             (_, Some(bit)) => Some(format!("bitmap: block {} is in use and free", start + bit)),
         }
     }
@@ -106,7 +137,10 @@ fn differences(bits: &Bits, used: &Bits, len: u64) -> (Option<u64>, Option<u64>)
         if a == b {
             continue;
         }
-        for bit in (0..8).map(|b| n as u64 * 8 + b).take_while(|bit| *bit < len) {
+        for bit in (0..8)
+            .map(|b| n as u64 * 8 + b)
+            .take_while(|bit| *bit < len)
+        {
             match (a >> (bit % 8) & 1, b >> (bit % 8) & 1) {
                 (1, 0) => first.0 = first.0.or(Some(bit)),
                 (0, 1) => first.1 = first.1.or(Some(bit)),

@@ -13,19 +13,34 @@ impl<S: Store> Checker<'_, S> {
         let sb = self.sb;
         if place(sb.root_ino).is_err() {
             self.bad(0, 0, "superblock: impossible number of the root directory");
-        } else if !self.read_inode(sb.root_ino).is_some_and(|root| root.is_dir()) {
+        } else if !self
+            .read_inode(sb.root_ino)
+            .is_some_and(|root| root.is_dir())
+        {
             self.bad(sb.root_ino, 0, "the root directory is no directory");
         }
         if place(sb.system_ino).is_err() || sb.system_ino == sb.root_ino {
             self.bad(0, 0, "superblock: impossible number of the system inode");
-        } else if !self.read_inode(sb.system_ino).is_some_and(|i| i.is_reg() && i.state & STATE_INTERNAL != 0) {
+        } else if !self
+            .read_inode(sb.system_ino)
+            .is_some_and(|i| i.is_reg() && i.state & STATE_INTERNAL != 0)
+        {
             self.bad(sb.system_ino, 0, "the system inode is not an internal file");
         }
         for group in (0..sb.geometry.group_count).filter(|g| sb.geometry.has_super_copy(*g)) {
             let bno = sb.geometry.group_start(group);
-            let copy = self.store.read(bno).ok().and_then(|block| Superblock::parse(&block.data()).ok());
+            let copy = self
+                .store
+                .read(bno)
+                .ok()
+                .and_then(|block| Superblock::parse(&block.data()).ok());
             if !copy.is_some_and(|copy| same_volume(sb, &copy)) {
-                self.wrong(0, bno, "the copy of the superblock is not like the superblock", Fix::Copy { bno });
+                self.wrong(
+                    0,
+                    bno,
+                    "the copy of the superblock is not like the superblock",
+                    Fix::Copy { bno },
+                );
             }
         }
     }

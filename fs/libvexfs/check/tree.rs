@@ -13,7 +13,11 @@ pub(super) enum Event<'a> {
     /// A node in a block of its own. Say false not to look into it.
     Node(u64),
     /// A record; `bno` is the node's block, or that of the owner.
-    Record { bno: u64, key: u128, value: &'a [u8] },
+    Record {
+        bno: u64,
+        key: u128,
+        value: &'a [u8],
+    },
     /// Something that must not be. What is below it is not visited.
     Bad { bno: u64, what: &'static str },
 }
@@ -66,7 +70,11 @@ struct Walk<'a, 'f, S> {
 impl<S: Store> Walk<'_, '_, S> {
     fn node(&mut self, bno: u64, node: Node<'_>, range: Range) -> Result {
         if node.check().is_err() {
-            return bad(self.f, bno, "a tree node contradicts itself, or its keys are out of order");
+            return bad(
+                self.f,
+                bno,
+                "a tree node contradicts itself, or its keys are out of order",
+            );
         }
         for i in 0..node.count() {
             let key = node.key(i);
@@ -81,7 +89,11 @@ impl<S: Store> Walk<'_, '_, S> {
             }
             // The file system looks for keys below the first one in the first child, too.
             let low = if i == 0 { range.low } else { key };
-            let high = if i + 1 < node.count() { Some(node.key(i + 1)) } else { range.high };
+            let high = if i + 1 < node.count() {
+                Some(node.key(i + 1))
+            } else {
+                range.high
+            };
             match node.child(i) {
                 Ok(child) => self.child(child, node.level() - 1, Range { low, high })?,
                 Err(_) => bad(self.f, bno, "a tree node contradicts itself")?,
@@ -121,7 +133,12 @@ pub(super) fn unreadable(e: Error) -> &'static str {
 }
 
 /// Finds one record. Nothing is reported here: damage on the way is "not found", and found by the walk.
-pub(super) fn find<S: Store, R>(store: &S, root: Root<'_>, key: u128, f: impl FnOnce(&[u8]) -> R) -> Option<R> {
+pub(super) fn find<S: Store, R>(
+    store: &S,
+    root: Root<'_>,
+    key: u128,
+    f: impl FnOnce(&[u8]) -> R,
+) -> Option<R> {
     let top = Node::open(root.bytes).ok()?;
     let mut level = usize::from(top.level());
     if level > MAX_HEIGHT {
@@ -138,7 +155,9 @@ pub(super) fn find<S: Store, R>(store: &S, root: Root<'_>, key: u128, f: impl Fn
         if node::block_is_bad(&data, bno, &root.owner).is_some() {
             return None;
         }
-        let node = Node::open(node::page(&data)).ok().filter(|n| usize::from(n.level()) == level)?;
+        let node = Node::open(node::page(&data))
+            .ok()
+            .filter(|n| usize::from(n.level()) == level)?;
         if level == 0 {
             return leaf(&node, key, f);
         }

@@ -31,7 +31,11 @@ pub(super) enum Conflict {
 impl Usage {
     /// Remembers the blocks of `groups`.
     pub(super) fn new(geometry: Geometry, groups: core::ops::Range<u32>) -> Usage {
-        Usage { geometry, groups, regions: HashMap::new() }
+        Usage {
+            geometry,
+            groups,
+            regions: HashMap::new(),
+        }
     }
 
     /// How many groups can be looked at in one pass with `memory` bytes.
@@ -42,7 +46,10 @@ impl Usage {
 
     /// Claims `len` blocks from `bno` on.
     pub(super) fn claim(&mut self, bno: u64, len: u64) -> Result<(), Conflict> {
-        let end = bno.checked_add(len).filter(|end| *end <= self.geometry.block_count).ok_or(Conflict::Outside)?;
+        let end = bno
+            .checked_add(len)
+            .filter(|end| *end <= self.geometry.block_count)
+            .ok_or(Conflict::Outside)?;
         let mut twice = None;
         let mut at = bno;
         while at < end {
@@ -51,7 +58,10 @@ impl Usage {
             let left = self.geometry.region_len(group, region) - u64::from(bit);
             let n = left.min(end - at);
             if self.groups.contains(&group) {
-                let bits = self.regions.entry((group, region)).or_insert_with(|| Box::new([0; BITMAP_BYTES]));
+                let bits = self
+                    .regions
+                    .entry((group, region))
+                    .or_insert_with(|| Box::new([0; BITMAP_BYTES]));
                 for b in u64::from(bit)..u64::from(bit) + n {
                     let (byte, mask) = (b as usize / 8, 1 << (b % 8));
                     if bits[byte] & mask != 0 {

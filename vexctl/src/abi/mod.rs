@@ -59,20 +59,39 @@ pub mod layout {
 
     /// The C name of a field: as in Rust unless said otherwise.
     pub fn c_name(rust: &str, c: &[&str]) -> String {
-        c.first().map_or_else(|| rust.trim_start_matches("r#").to_owned(), |s| (*s).to_owned())
+        c.first().map_or_else(
+            || rust.trim_start_matches("r#").to_owned(),
+            |s| (*s).to_owned(),
+        )
     }
 
     #[test]
     fn structures_are_as_the_c_header_has_them() {
         let header = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fs/uapi/vexfs.h");
-        let structs: Vec<Struct> = super::vector::tests::layouts().into_iter().chain(super::staging::tests::layouts()).collect();
-        let mut source = format!("#include <stddef.h>\n#include <stdio.h>\n#include \"{}\"\nint main(void) {{\n", header.display());
+        let structs: Vec<Struct> = super::vector::tests::layouts()
+            .into_iter()
+            .chain(super::staging::tests::layouts())
+            .collect();
+        let mut source = format!(
+            "#include <stddef.h>\n#include <stdio.h>\n#include \"{}\"\nint main(void) {{\n",
+            header.display()
+        );
         let mut expected = String::new();
         for s in &structs {
-            writeln!(source, "printf(\"{} %zu\\n\", sizeof(struct {}));", s.c, s.c).unwrap();
+            writeln!(
+                source,
+                "printf(\"{} %zu\\n\", sizeof(struct {}));",
+                s.c, s.c
+            )
+            .unwrap();
             writeln!(expected, "{} {}", s.c, s.size).unwrap();
             for (field, offset) in &s.fields {
-                writeln!(source, "printf(\"{}.{field} %zu\\n\", offsetof(struct {}, {field}));", s.c, s.c).unwrap();
+                writeln!(
+                    source,
+                    "printf(\"{}.{field} %zu\\n\", offsetof(struct {}, {field}));",
+                    s.c, s.c
+                )
+                .unwrap();
                 writeln!(expected, "{}.{field} {offset}", s.c).unwrap();
             }
         }
@@ -80,7 +99,14 @@ pub mod layout {
         let dir = tempfile::tempdir().unwrap();
         let (c, exe) = (dir.path().join("layout.c"), dir.path().join("layout"));
         std::fs::write(&c, source).unwrap();
-        let ok = Command::new("cc").arg("-Wall").arg("-o").arg(&exe).arg(&c).status().unwrap().success();
+        let ok = Command::new("cc")
+            .arg("-Wall")
+            .arg("-o")
+            .arg(&exe)
+            .arg(&c)
+            .status()
+            .unwrap()
+            .success();
         assert!(ok, "the C header does not compile");
         let printed = String::from_utf8(Command::new(&exe).output().unwrap().stdout).unwrap();
         assert_eq!(printed, expected);

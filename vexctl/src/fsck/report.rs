@@ -17,7 +17,11 @@ pub struct Printer<'a> {
 
 impl<'a> Printer<'a> {
     pub fn new(out: &'a Output) -> Printer<'a> {
-        Printer { out, bar: out.progress("checking", 1), shown: 0 }
+        Printer {
+            out,
+            bar: out.progress("checking", 1),
+            shown: 0,
+        }
     }
 
     /// Says something that is wrong with something else than what the checker checks.
@@ -34,7 +38,10 @@ impl<'a> Printer<'a> {
     pub fn finish(self, problems: u64) {
         self.bar.finish_and_clear();
         if problems > self.shown {
-            self.out.warn(&format!("{} more problems are not shown", problems - self.shown));
+            self.out.warn(&format!(
+                "{} more problems are not shown",
+                problems - self.shown
+            ));
         }
     }
 }
@@ -46,9 +53,19 @@ impl Reporter for Printer<'_> {
         }
         self.shown += 1;
         if self.out.json() {
-            self.other(problem.ino, problem.bno, &problem.what, problem.fix.is_some());
+            self.other(
+                problem.ino,
+                problem.bno,
+                &problem.what,
+                problem.fix.is_some(),
+            );
         } else {
-            self.other(problem.ino, problem.bno, &problem.to_string(), problem.fix.is_some());
+            self.other(
+                problem.ino,
+                problem.bno,
+                &problem.to_string(),
+                problem.fix.is_some(),
+            );
         }
     }
 

@@ -29,11 +29,25 @@ pub fn run(args: &Args, out: &Output) -> Result<u8> {
         kernel::print::set_level(0);
     }
     let mode = args.mode();
-    let access = if mode == Mode::Look { Access::ReadAlone } else { Access::WriteAlone };
+    let access = if mode == Mode::Look {
+        Access::ReadAlone
+    } else {
+        Access::WriteAlone
+    };
     let disk = device::open(&args.device, access)?;
-    let mut run = Run { args, out, mode, fixed: false, left: false };
-    let Some(sb) = run.superblock(&disk)? else { return Ok(LEFT) };
-    let Some(replay) = run.journal(&disk, &sb)? else { return Ok(LEFT) };
+    let mut run = Run {
+        args,
+        out,
+        mode,
+        fixed: false,
+        left: false,
+    };
+    let Some(sb) = run.superblock(&disk)? else {
+        return Ok(LEFT);
+    };
+    let Some(replay) = run.journal(&disk, &sb)? else {
+        return Ok(LEFT);
+    };
     let in_order = replay.is_clean() && sb.state & (STATE_CLEAN | STATE_ERROR) == STATE_CLEAN;
     if mode == Mode::Preen && in_order && !args.force && !run.fixed {
         out.note(&format!("{}: clean", args.device.display()));
@@ -85,10 +99,17 @@ impl Run<'_> {
             Err(e) => e,
         };
         let Some((bno, copy)) = volume::find_copy(disk) else {
-            return Err(anyhow!("{}: no VexFS superblock here ({e})", self.args.device.display()))
-                .hint("is it the right device? wipefs DEVICE tells what is on it");
+            return Err(anyhow!(
+                "{}: no VexFS superblock here ({e})",
+                self.args.device.display()
+            ))
+            .hint("is it the right device? wipefs DEVICE tells what is on it");
         };
-        self.say(0, &format!("the superblock is damaged; block {bno} has a copy of it"), true);
+        self.say(
+            0,
+            &format!("the superblock is damaged; block {bno} has a copy of it"),
+            true,
+        );
         if !self.may("Write the copy over it?", false)? {
             return Ok(None);
         }
@@ -102,7 +123,9 @@ impl Run<'_> {
         let region = volume::region(sb).context("the superblock has no place for a journal")?;
         let replay = match Replay::open(disk, region) {
             Ok(replay) => replay,
-            Err(e) if e == kernel::error::code::EIO => return Err(e).context("the journal cannot be read"),
+            Err(e) if e == kernel::error::code::EIO => {
+                return Err(e).context("the journal cannot be read")
+            }
             Err(_) => {
                 self.say(region.start, "the journal's superblock is damaged", true);
                 if !self.may("Make the journal anew? What it holds is lost.", true)? {
@@ -134,7 +157,8 @@ impl Run<'_> {
     /// Checks without writing.
     fn look(&mut self, disk: FileDisk, replay: Replay, replayed: usize) -> Result<u8> {
         let overlay = Overlay::new(disk, replay);
-        let sb = volume::superblock(&overlay).context("the superblock is damaged in the journal")?;
+        let sb =
+            volume::superblock(&overlay).context("the superblock is damaged in the journal")?;
         let store = FileStore::read_only(overlay, sb.csum_seed);
         let outcome = self.check(&store, &sb)?;
         self.left |= outcome.problems > 0;
@@ -146,9 +170,14 @@ impl Run<'_> {
         if !replay.is_clean() {
             let (first, end) = replay.transactions();
             let count = end.wrapping_sub(first);
-            self.out.note(&format!("{}: {count} transactions replayed", self.args.device.display()));
+            self.out.note(&format!(
+                "{}: {count} transactions replayed",
+                self.args.device.display()
+            ));
         }
-        let journal = replay.apply(&disk, true).context("the journal cannot be replayed")?;
+        let journal = replay
+            .apply(&disk, true)
+            .context("the journal cannot be replayed")?;
         let sb = volume::superblock(&disk).context("the superblock is damaged in the journal")?;
         let store = FileStore::new(disk, sb.csum_seed, Log::new(journal)?);
         let mut outcome = self.check(&store, &sb)?;
@@ -191,7 +220,10 @@ impl Run<'_> {
     }
 
     fn check<S: Store>(&self, store: &S, sb: &Superblock) -> Result<Outcome> {
-        let options = check::Options { memory: self.args.memory.max(1) << 20, ..check::Options::default() };
+        let options = check::Options {
+            memory: self.args.memory.max(1) << 20,
+            ..check::Options::default()
+        };
         let mut printer = Printer::new(self.out);
         let outcome = check::check(store, sb, &mut printer, options)?;
         printer.finish(outcome.problems);
@@ -222,7 +254,10 @@ impl Run<'_> {
         let state = match code {
             CLEAN => "clean".to_owned(),
             FIXED => "was put right".to_owned(),
-            _ => format!("{} problems, {} of them damage", outcome.problems, outcome.damage),
+            _ => format!(
+                "{} problems, {} of them damage",
+                outcome.problems, outcome.damage
+            ),
         };
         self.out.note(&format!(
             "{}: {state}: {} files, {} directories, {}/{} blocks free",
@@ -233,9 +268,13 @@ impl Run<'_> {
             sb.geometry.block_count,
         ));
         if code == LEFT && self.mode != Mode::Yes && outcome.damage == 0 {
-            self.out.note(&format!("run fsck.vexfs -y {} to put it right", self.args.device.display()));
+            self.out.note(&format!(
+                "run fsck.vexfs -y {} to put it right",
+                self.args.device.display()
+            ));
         } else if code == LEFT {
-            self.out.note("copy what can be read to another file system before anything else is tried");
+            self.out
+                .note("copy what can be read to another file system before anything else is tried");
         }
         Ok(code)
     }

@@ -34,5 +34,8 @@ pub fn probe(disk: &impl Disk) -> Option<&'static str> {
     let mut head = vec![0; BLOCKS * BLOCK_SIZE];
     // What cannot be read holds nothing that could be recognised; writing will say what is wrong.
     disk.read(0, &mut head).ok()?;
-    SIGNATURES.iter().find(|(at, bytes, _)| head[*at..].starts_with(bytes)).map(|(_, _, name)| *name)
+    SIGNATURES
+        .iter()
+        .find(|(at, bytes, _)| head[*at..].starts_with(bytes))
+        .map(|(_, _, name)| *name)
 }

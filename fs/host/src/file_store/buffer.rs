@@ -14,7 +14,10 @@ pub(super) struct Buffer {
 
 impl Buffer {
     pub(super) fn new(bno: u64, data: Box<[u8; BLOCK_SIZE]>) -> Buffer {
-        Buffer { bno, data: RwLock::new(data) }
+        Buffer {
+            bno,
+            data: RwLock::new(data),
+        }
     }
 
     pub(super) fn read(&self) -> RwLockReadGuard<'_, Box<[u8; BLOCK_SIZE]>> {
@@ -30,7 +33,9 @@ impl Buffer {
         match self.data.try_write() {
             Ok(guard) => guard,
             Err(TryLockError::Poisoned(e)) => e.into_inner(),
-            Err(TryLockError::WouldBlock) => panic!("a view of block {} is held while it is changed", self.bno),
+            Err(TryLockError::WouldBlock) => {
+                panic!("a view of block {} is held while it is changed", self.bno)
+            }
         }
     }
 }
@@ -52,7 +57,9 @@ impl FileBlock {
     /// Overwrites a range of the body, waiting for other views of it: how shared blocks are written.
     pub(super) fn write_at(&self, off: usize, bytes: &[u8]) -> bool {
         let mut data = self.0.write();
-        let range = data[SEAL_SIZE..].get_mut(off..).and_then(|body| body.get_mut(..bytes.len()));
+        let range = data[SEAL_SIZE..]
+            .get_mut(off..)
+            .and_then(|body| body.get_mut(..bytes.len()));
         range.map(|range| range.copy_from_slice(bytes)).is_some()
     }
 

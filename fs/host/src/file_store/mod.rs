@@ -50,7 +50,9 @@ pub struct FileStore<D: Disk> {
 
 impl<D: Disk> Clone for FileStore<D> {
     fn clone(&self) -> Self {
-        FileStore { inner: self.inner.clone() }
+        FileStore {
+            inner: self.inner.clone(),
+        }
     }
 }
 
@@ -103,7 +105,14 @@ impl<D: Disk> FileStore<D> {
             committed: running.wrapping_sub(1),
             aborted: false,
         };
-        FileStore { inner: Arc::new(Inner { disk, csum_seed, state: Mutex::new(state), stopped: Condvar::new() }) }
+        FileStore {
+            inner: Arc::new(Inner {
+                disk,
+                csum_seed,
+                state: Mutex::new(state),
+                stopped: Condvar::new(),
+            }),
+        }
     }
 
     /// The disk, for file data. What is written there is as durable as `Disk::flush` makes it, and a commit flushes.
@@ -118,7 +127,9 @@ impl<D: Disk> FileStore<D> {
     pub fn close(&self) -> Result<()> {
         self.commit()?;
         let mut state = self.inner.lock();
-        let Some(log) = state.log.as_mut() else { return Ok(()) };
+        let Some(log) = state.log.as_mut() else {
+            return Ok(());
+        };
         log.close(&self.inner.disk)?;
         state.running = log.next_tid();
         state.committed = state.running.wrapping_sub(1);
@@ -157,7 +168,12 @@ impl<D: Disk> FileStore<D> {
     /// Forgets cached blocks that are not dirty: the next reads come from the disk.
     pub fn drop_cache(&self) {
         let mut state = self.inner.lock();
-        let State { cache, order, dirty, .. } = &mut *state;
+        let State {
+            cache,
+            order,
+            dirty,
+            ..
+        } = &mut *state;
         cache.retain(|bno, _| dirty.contains_key(bno));
         order.retain(|bno| cache.contains_key(bno));
     }
@@ -199,10 +215,26 @@ impl<D: Disk> Inner<D> {
         for (bno, buffer) in &dirty {
             seal_in_place(self.csum_seed, *bno, &mut buffer.write());
         }
-        let views: Vec<_> = dirty.iter().map(|(bno, buffer)| (*bno, buffer.read())).collect();
-        let changes: Vec<_> = views.iter().map(|(bno, view)| Change { bno: *bno, data: &view[..] }).collect();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        match log.append(&self.disk, &changes, &revoked, (now.as_secs(), now.subsec_nanos())) {
+        let views: Vec<_> = dirty
+            .iter()
+            .map(|(bno, buffer)| (*bno, buffer.read()))
+            .collect();
+        let changes: Vec<_> = views
+            .iter()
+            .map(|(bno, view)| Change {
+                bno: *bno,
+                data: &view[..],
+            })
+            .collect();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        match log.append(
+            &self.disk,
+            &changes,
+            &revoked,
+            (now.as_secs(), now.subsec_nanos()),
+        ) {
             Ok(tid) => {
                 state.committed = tid;
                 state.running = log.next_tid();
@@ -224,7 +256,10 @@ impl<D: Disk> Inner<D> {
                 pr_err!("commit with an open transaction\n");
                 return Err(EBUSY);
             }
-            state = self.stopped.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .stopped
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         if state.aborted {
             return Err(EROFS);
@@ -247,14 +282,20 @@ impl State {
     fn shrink(&mut self) {
         if self.order.len() > 2 * CACHE_BLOCKS {
             let mut seen = BTreeSet::new();
-            self.order.retain(|bno| self.cache.contains_key(bno) && seen.insert(*bno));
+            self.order
+                .retain(|bno| self.cache.contains_key(bno) && seen.insert(*bno));
         }
         for _ in 0..8 {
             if self.cache.len() < CACHE_BLOCKS {
                 return;
             }
-            let Some(bno) = self.order.pop_front() else { return };
-            let idle = self.cache.get(&bno).is_none_or(|buffer| Arc::strong_count(buffer) == 1);
+            let Some(bno) = self.order.pop_front() else {
+                return;
+            };
+            let idle = self
+                .cache
+                .get(&bno)
+                .is_none_or(|buffer| Arc::strong_count(buffer) == 1);
             if idle {
                 self.cache.remove(&bno);
             } else {
@@ -275,7 +316,10 @@ impl<D: Disk> Store for FileStore<D> {
 
     fn read_at(&self, bno: u64, off: usize, buf: &mut [u8]) -> Result {
         let block = self.read(bno)?;
-        let from = off.checked_add(buf.len()).filter(|end| *end <= BODY_SIZE).ok_or(EINVAL)?;
+        let from = off
+            .checked_add(buf.len())
+            .filter(|end| *end <= BODY_SIZE)
+            .ok_or(EINVAL)?;
         buf.copy_from_slice(&block.body()[off..from]);
         Ok(())
     }
@@ -286,7 +330,11 @@ impl<D: Disk> Store for FileStore<D> {
         let mut state = self.inner.lock();
         let max = state.log.as_ref().ok_or(EROFS)?.max_blocks();
         if credits > max {
-            pr_err!("a transaction of {} blocks, of which the journal takes {}\n", credits, max);
+            pr_err!(
+                "a transaction of {} blocks, of which the journal takes {}\n",
+                credits,
+                max
+            );
             return Err(ENOSPC);
         }
         if state.dirty.len() + state.credits + credits > max {

@@ -36,14 +36,25 @@ pub struct FileTrans<D: Disk> {
 impl<D: Disk> FileTrans<D> {
     pub(super) fn new(store: FileStore<D>, tid: Tid, credits: usize) -> FileTrans<D> {
         OPEN.set(OPEN.get() + 1);
-        FileTrans { store, tid, credits, touched: BTreeSet::new(), dirtied: false, open: true }
+        FileTrans {
+            store,
+            tid,
+            credits,
+            touched: BTreeSet::new(),
+            dirtied: false,
+            open: true,
+        }
     }
 
     /// Counts a block against the credits.
     fn charge(&mut self, bno: u64) -> Result<()> {
         if !self.touched.contains(&bno) {
             if self.touched.len() >= self.credits {
-                pr_err!("block {} is more than the {} credits of its transaction\n", bno, self.credits);
+                pr_err!(
+                    "block {} is more than the {} credits of its transaction\n",
+                    bno,
+                    self.credits
+                );
                 debug_assert!(false, "out of credits");
                 return Err(ENOSPC);
             }

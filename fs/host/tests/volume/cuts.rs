@@ -22,7 +22,11 @@ fn work(recorder: &Recorder, seed: u64, steps: usize) -> Vec<Commit> {
     let fs = volume::open(recorder).unwrap();
     let mut random = Random::new(!seed);
     let state = describe(&fs);
-    let mut commits = vec![Commit { begun: 0, done: 0, state }];
+    let mut commits = vec![Commit {
+        begun: 0,
+        done: 0,
+        state,
+    }];
     let mut work = Work::new(fs, seed);
     for _ in 0..steps {
         let (before, begun) = (work.fs.store.committed(), recorder.len());
@@ -31,23 +35,38 @@ fn work(recorder: &Recorder, seed: u64, steps: usize) -> Vec<Commit> {
         if work.fs.store.room() < 200 {
             let state = work.describe();
             work.fs.store.commit().unwrap();
-            commits.push(Commit { begun, done: recorder.len(), state });
+            commits.push(Commit {
+                begun,
+                done: recorder.len(),
+                state,
+            });
         }
         work.step();
         if work.fs.store.committed() == before && random.below(12) == 0 {
             let (begun, state) = (recorder.len(), work.describe());
             work.fs.store.commit().unwrap();
-            commits.push(Commit { begun, done: recorder.len(), state });
+            commits.push(Commit {
+                begun,
+                done: recorder.len(),
+                state,
+            });
         }
     }
     let (begun, state) = (recorder.len(), work.describe());
     volume::close(&work.fs).unwrap();
-    commits.push(Commit { begun, done: recorder.len(), state });
+    commits.push(Commit {
+        begun,
+        done: recorder.len(),
+        state,
+    });
     commits
 }
 
 fn sweep(seed: u64, steps: usize, cuts: usize) {
-    let options = Options { journal_blocks: Some(1024), ..test_options() };
+    let options = Options {
+        journal_blocks: Some(1024),
+        ..test_options()
+    };
     let disk = MemoryDisk::new(MIN_BLOCKS);
     volume::format(&disk, &layout(MIN_BLOCKS, &options).unwrap(), &options).unwrap();
     let recorder = Recorder::new(disk);
@@ -63,7 +82,11 @@ fn sweep(seed: u64, steps: usize, cuts: usize) {
         assert_clean(&fs.store, &fs.sb, &when);
         let found = describe(&fs);
         let state = (durable..=begun).find(|n| commits[*n].state == found);
-        assert!(state.is_some(), "{when}: neither of commits {durable} to {begun}:\n{found}\nbut\n{}", commits[durable].state);
+        assert!(
+            state.is_some(),
+            "{when}: neither of commits {durable} to {begun}:\n{found}\nbut\n{}",
+            commits[durable].state
+        );
         volume::finish_orphans(&fs).unwrap();
         assert_eq!(assert_clean(&fs.store, &fs.sb, &when).orphans, 0, "{when}");
         assert_eq!(describe(&fs), found, "{when}");
@@ -73,8 +96,14 @@ fn sweep(seed: u64, steps: usize, cuts: usize) {
 
 #[test]
 fn every_power_cut_leaves_a_committed_state_in_order() {
-    let seeds = std::env::var("VEXFS_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(6);
-    let first = std::env::var("VEXFS_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+    let seeds = std::env::var("VEXFS_SEEDS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(6);
+    let first = std::env::var("VEXFS_SEED")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(1);
     for seed in first..first + seeds {
         sweep(seed, 400, 25);
     }

@@ -5,6 +5,8 @@
 mod cuts;
 mod damage;
 mod making;
+mod repair;
+mod sample;
 mod workload;
 
 use vexfs::libvexfs::check::{check, Options, Outcome, Problem, Reporter};

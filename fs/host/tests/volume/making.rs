@@ -18,12 +18,28 @@ fn make(blocks: u64, options: &Options) -> MemoryDisk {
 
 #[test]
 fn volumes_of_all_sizes_are_in_order() {
-    for blocks in [MIN_BLOCKS, MIN_BLOCKS + 4097, 40_000, 262_144, 1 << 22, (1 << 28) - 77, MAX_BLOCKS] {
+    for blocks in [
+        MIN_BLOCKS,
+        MIN_BLOCKS + 4097,
+        40_000,
+        262_144,
+        1 << 22,
+        (1 << 28) - 77,
+        MAX_BLOCKS,
+    ] {
         let disk = make(blocks, &test_options());
         let fs = volume::open_read_only(&disk).unwrap();
         let outcome = assert_clean(&fs.store, &fs.sb, &format!("{blocks} blocks"));
         let free = outcome.totals.free_blocks;
-        assert_eq!(outcome.totals, Totals { dirs: 1, internal: 1, free_blocks: free, ..Totals::default() });
+        assert_eq!(
+            outcome.totals,
+            Totals {
+                dirs: 1,
+                internal: 1,
+                free_blocks: free,
+                ..Totals::default()
+            }
+        );
         assert_eq!(fs.free_blocks(), free);
         assert!(free > blocks * 8 / 10, "{blocks}: {free}");
         assert!(disk.used() < 30_000, "{blocks}: {}", disk.used());
@@ -33,22 +49,34 @@ fn volumes_of_all_sizes_are_in_order() {
 #[test]
 fn group_and_journal_sizes_are_as_asked() {
     for (group, journal) in [(4096, 1024), (1 << 14, 5000), (1 << 15, 1024)] {
-        let options = Options { group_blocks: Some(group), journal_blocks: Some(journal), ..test_options() };
+        let options = Options {
+            group_blocks: Some(group),
+            journal_blocks: Some(journal),
+            ..test_options()
+        };
         let fs = volume::open(make(1 << 16, &options)).unwrap();
-        assert_eq!((fs.sb.geometry.group_blocks, fs.sb.journal_len), (group, journal));
+        assert_eq!(
+            (fs.sb.geometry.group_blocks, fs.sb.journal_len),
+            (group, journal)
+        );
         assert_clean(&fs.store, &fs.sb, "made as asked");
     }
 }
 
 #[test]
 fn the_same_options_make_the_same_bytes() {
-    let (a, b) = (make(MIN_BLOCKS, &test_options()), make(MIN_BLOCKS, &test_options()));
+    let (a, b) = (
+        make(MIN_BLOCKS, &test_options()),
+        make(MIN_BLOCKS, &test_options()),
+    );
     let (mut x, mut y) = ([0; BLOCK_SIZE], [0; BLOCK_SIZE]);
     for bno in 0..MIN_BLOCKS {
         a.read(bno, &mut x).unwrap();
         b.read(bno, &mut y).unwrap();
         // Log blocks carry the time of their commit.
-        let in_journal = volume::region(&volume::superblock(&a).unwrap()).unwrap().contains(bno);
+        let in_journal = volume::region(&volume::superblock(&a).unwrap())
+            .unwrap()
+            .contains(bno);
         assert!(in_journal || x == y, "block {bno}");
     }
 }

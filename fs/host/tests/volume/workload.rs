@@ -17,7 +17,10 @@ use vexfs::libvexfs::{Fs, Inode, Time};
 
 pub type DiskFs<D> = Fs<FileStore<D>>;
 
-const NOW: Time = Time { sec: 1_700_000_000, nsec: 0 };
+const NOW: Time = Time {
+    sec: 1_700_000_000,
+    nsec: 0,
+};
 
 /// A name somewhere.
 #[derive(Clone, Debug)]
@@ -38,10 +41,20 @@ pub struct Work<D: Disk> {
 
 impl<D: Disk> Work<D> {
     pub fn new(fs: DiskFs<D>, seed: u64) -> Work<D> {
-        Work { fs, dirs: Vec::new(), files: Vec::new(), random: Random::new(seed), count: 0 }
+        Work {
+            fs,
+            dirs: Vec::new(),
+            files: Vec::new(),
+            random: Random::new(seed),
+            count: 0,
+        }
     }
 
-    fn with<R>(&self, credits: usize, f: impl FnOnce(&mut FileTrans<D>) -> kernel::error::Result<R>) -> R {
+    fn with<R>(
+        &self,
+        credits: usize,
+        f: impl FnOnce(&mut FileTrans<D>) -> kernel::error::Result<R>,
+    ) -> R {
         let mut t = self.fs.store.begin(credits).unwrap();
         let r = f(&mut t).unwrap();
         t.stop().unwrap();
@@ -53,7 +66,11 @@ impl<D: Disk> Work<D> {
     }
 
     fn pick(&mut self, of_dirs: bool) -> Option<usize> {
-        let len = if of_dirs { self.dirs.len() } else { self.files.len() } as u64;
+        let len = if of_dirs {
+            self.dirs.len()
+        } else {
+            self.files.len()
+        } as u64;
         (len > 0).then(|| self.random.below(len) as usize)
     }
 
@@ -93,11 +110,24 @@ impl<D: Disk> Work<D> {
         let target = vec![b't'; 1 + self.random.below(2500) as usize];
         let is_link = mode & S_IFLNK == S_IFLNK;
         let target: &[u8] = if is_link { &target } else { b"" };
-        let new = NewInode { mode, target, now: NOW, ..NewInode::default() };
+        let new = NewInode {
+            mode,
+            target,
+            now: NOW,
+            ..NewInode::default()
+        };
         let mut parent = self.inode(dir);
-        let credits = if is_link { credits::SYMLINK } else { credits::CREATE };
+        let credits = if is_link {
+            credits::SYMLINK
+        } else {
+            credits::CREATE
+        };
         let made = self.with(credits, |t| self.fs.create(t, &mut parent, &name, &new));
-        let place = Place { dir, name, ino: made.ino };
+        let place = Place {
+            dir,
+            name,
+            ino: made.ino,
+        };
         if made.is_dir() {
             self.dirs.push(place);
         } else {
@@ -116,9 +146,12 @@ impl<D: Disk> Work<D> {
         let max = 1 + self.random.below(12);
         if let Mapping::Hole { len } = self.fs.map(&i, lblk, max).unwrap() {
             let room = self.with(credits::EXTENT_ALLOC, |t| {
-                self.fs.allocate(t, &mut i, lblk, len.min(max), 0, Mode::Normal)
+                self.fs
+                    .allocate(t, &mut i, lblk, len.min(max), 0, Mode::Normal)
             });
-            let Mapping::Unwritten { phys, len } = room else { panic!("{room:?}") };
+            let Mapping::Unwritten { phys, len } = room else {
+                panic!("{room:?}")
+            };
             self.count += 1;
             let bytes = vec![self.count as u8; len as usize * BLOCK_SIZE];
             self.fs.store.disk().write(phys, &bytes).unwrap();
@@ -142,7 +175,8 @@ impl<D: Disk> Work<D> {
         }
         let blocks = self.random.below(40);
         self.with(credits::ORPHAN + credits::INODE, |t| {
-            self.fs.orphan_add(t, &mut i, vexfs::libvexfs::orphan::TRUNCATE)?;
+            self.fs
+                .orphan_add(t, &mut i, vexfs::libvexfs::orphan::TRUNCATE)?;
             i.size = i.size.min(blocks * BLOCK_SIZE as u64);
             self.fs.log_inode(t, &i)
         });
@@ -153,7 +187,9 @@ impl<D: Disk> Work<D> {
         let Some(n) = self.pick(false) else { return };
         let place = self.files.swap_remove(n);
         let (mut dir, mut i) = (self.inode(place.dir), self.inode(place.ino));
-        self.with(credits::UNLINK, |t| self.fs.unlink(t, &mut dir, &place.name, &mut i, NOW));
+        self.with(credits::UNLINK, |t| {
+            self.fs.unlink(t, &mut dir, &place.name, &mut i, NOW)
+        });
         // Sometimes somebody has it open until the power goes.
         if i.nlink == 0 && self.random.below(3) != 0 {
             while !self.with(credits::REAP_STEP, |t| self.fs.reap_step(t, &mut i)) {}
@@ -168,14 +204,20 @@ impl<D: Disk> Work<D> {
         }
         let place = self.dirs.swap_remove(n);
         let mut dir = self.inode(place.dir);
-        self.with(credits::UNLINK, |t| self.fs.rmdir(t, &mut dir, &place.name, &mut i, NOW));
+        self.with(credits::UNLINK, |t| {
+            self.fs.rmdir(t, &mut dir, &place.name, &mut i, NOW)
+        });
         while !self.with(credits::REAP_STEP, |t| self.fs.reap_step(t, &mut i)) {}
     }
 
     fn rename(&mut self) {
         let of_dirs = self.random.below(3) == 0;
         let Some(n) = self.pick(of_dirs) else { return };
-        let place = if of_dirs { self.dirs[n].clone() } else { self.files[n].clone() };
+        let place = if of_dirs {
+            self.dirs[n].clone()
+        } else {
+            self.files[n].clone()
+        };
         // Files only move between directories: a directory could end below itself.
         let to = if of_dirs { place.dir } else { self.some_dir() };
         let name = self.new_name();
@@ -197,8 +239,16 @@ impl<D: Disk> Work<D> {
                 },
             )
         });
-        let list = if of_dirs { &mut self.dirs } else { &mut self.files };
-        list[n] = Place { dir: to, name, ino: place.ino };
+        let list = if of_dirs {
+            &mut self.dirs
+        } else {
+            &mut self.files
+        };
+        list[n] = Place {
+            dir: to,
+            name,
+            ino: place.ino,
+        };
     }
 
     fn link(&mut self) {
@@ -207,7 +257,9 @@ impl<D: Disk> Work<D> {
         let dir = self.some_dir();
         let name = self.new_name();
         let (mut parent, mut i) = (self.inode(dir), self.inode(ino));
-        self.with(credits::LINK, |t| self.fs.link(t, &mut parent, &name, &mut i, NOW));
+        self.with(credits::LINK, |t| {
+            self.fs.link(t, &mut parent, &name, &mut i, NOW)
+        });
         self.files.push(Place { dir, name, ino });
     }
 
@@ -217,8 +269,21 @@ impl<D: Disk> Work<D> {
         let name = format!("attr{}", self.random.below(4));
         let len = [10, 200, 3000][self.random.below(3) as usize];
         let value = vec![self.count as u8; len];
-        let credits = self.fs.xattr_credits(&i, 1, name.as_bytes(), Some(len)).unwrap();
-        self.with(credits, |t| self.fs.xattr_set(t, &mut i, 1, name.as_bytes(), Some(&value), SetMode::Any, NOW));
+        let credits = self
+            .fs
+            .xattr_credits(&i, 1, name.as_bytes(), Some(len))
+            .unwrap();
+        self.with(credits, |t| {
+            self.fs.xattr_set(
+                t,
+                &mut i,
+                1,
+                name.as_bytes(),
+                Some(&value),
+                SetMode::Any,
+                NOW,
+            )
+        });
     }
 
     /// Makes large trees of each kind: a directory of many names, a file in many pieces, an inode with many attributes.
@@ -228,30 +293,60 @@ impl<D: Disk> Work<D> {
         for _ in 0..400 {
             let name = self.new_name();
             let mut dir = self.inode(root);
-            let new = NewInode { mode: S_IFREG | 0o600, now: NOW, ..NewInode::default() };
-            let made = self.with(credits::CREATE, |t| self.fs.create(t, &mut dir, &name, &new));
-            self.files.push(Place { dir: root, name, ino: made.ino });
+            let new = NewInode {
+                mode: S_IFREG | 0o600,
+                now: NOW,
+                ..NewInode::default()
+            };
+            let made = self.with(credits::CREATE, |t| {
+                self.fs.create(t, &mut dir, &name, &new)
+            });
+            self.files.push(Place {
+                dir: root,
+                name,
+                ino: made.ino,
+            });
         }
         let (pieces, attrs) = (self.files[first].ino, self.files[first + 1].ino);
         let mut i = self.inode(pieces);
         for n in 0..1500 {
-            self.with(credits::EXTENT_ALLOC, |t| self.fs.allocate(t, &mut i, 1000 + 2 * n, 1, 0, Mode::Normal));
+            self.with(credits::EXTENT_ALLOC, |t| {
+                self.fs
+                    .allocate(t, &mut i, 1000 + 2 * n, 1, 0, Mode::Normal)
+            });
         }
         let mut i = self.inode(attrs);
         for n in 0..60 {
             let name = format!("attribute {n}");
-            let credits = self.fs.xattr_credits(&i, 1, name.as_bytes(), Some(500)).unwrap();
+            let credits = self
+                .fs
+                .xattr_credits(&i, 1, name.as_bytes(), Some(500))
+                .unwrap();
             self.with(credits, |t| {
-                self.fs.xattr_set(t, &mut i, 1, name.as_bytes(), Some(&[7; 500]), SetMode::Any, NOW)
+                self.fs.xattr_set(
+                    t,
+                    &mut i,
+                    1,
+                    name.as_bytes(),
+                    Some(&[7; 500]),
+                    SetMode::Any,
+                    NOW,
+                )
             });
         }
     }
 
     /// Moves a directory below itself, which only the kernel's VFS prevents.
     pub fn make_loop(&mut self) {
-        let new = NewInode { mode: S_IFDIR | 0o755, now: NOW, ..NewInode::default() };
+        let new = NewInode {
+            mode: S_IFDIR | 0o755,
+            now: NOW,
+            ..NewInode::default()
+        };
         let mut root = self.inode(self.fs.sb.root_ino);
-        let mut a = self.with(credits::CREATE, |t| self.fs.create(t, &mut root, b"a", &new));
+        let mut a = self.with(credits::CREATE, |t| {
+            self.fs.create(t, &mut root, b"a", &new)
+        });
         let mut b = self.with(credits::CREATE, |t| self.fs.create(t, &mut a, b"b", &new));
         self.with(credits::RENAME, |t| {
             self.fs.rename(
@@ -284,7 +379,12 @@ pub fn describe<D: Disk>(fs: &DiskFs<D>) -> String {
     while let Some((path, ino)) = todo.pop() {
         let i = fs.read_inode(ino).unwrap();
         // The size of a removed file's blocks is nobody's business: orphans have no path.
-        write!(text, "{path} {:o} links {} size {} ", i.mode, i.nlink, i.size).unwrap();
+        write!(
+            text,
+            "{path} {:o} links {} size {} ",
+            i.mode, i.nlink, i.size
+        )
+        .unwrap();
         if i.is_reg() {
             describe_extents(fs, &i, &mut text);
         } else if i.is_link() {
@@ -317,8 +417,16 @@ fn describe_extents<D: Disk>(fs: &DiskFs<D>, i: &Inode, text: &mut String) {
         if let State::Written(phys) = e.state {
             let mut bytes = vec![0; e.len as usize * BLOCK_SIZE];
             fs.store.disk().read(phys, &mut bytes).unwrap();
-            for (n, block) in bytes.chunks(BLOCK_SIZE).enumerate().take((end.max(e.lblk) - e.lblk) as usize) {
-                assert!(block.iter().all(|b| *b == block[0]), "a torn block in inode {}", i.ino);
+            for (n, block) in bytes
+                .chunks(BLOCK_SIZE)
+                .enumerate()
+                .take((end.max(e.lblk) - e.lblk) as usize)
+            {
+                assert!(
+                    block.iter().all(|b| *b == block[0]),
+                    "a torn block in inode {}",
+                    i.ino
+                );
                 write!(text, "{}:{} ", e.lblk + n as u64, block[0]).unwrap();
             }
         }

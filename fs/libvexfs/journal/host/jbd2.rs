@@ -110,7 +110,11 @@ impl Region {
     pub fn new(start: u64, len: u64, block_count: u64) -> Result<Region> {
         let end = start.checked_add(len).ok_or_else(euclean)?;
         // jbd2 takes the end as a C int.
-        if start == 0 || !(MIN_BLOCKS..=MAX_BLOCKS).contains(&len) || end > block_count || end > i32::MAX as u64 {
+        if start == 0
+            || !(MIN_BLOCKS..=MAX_BLOCKS).contains(&len)
+            || end > block_count
+            || end > i32::MAX as u64
+        {
             return Err(euclean());
         }
         Ok(Region { start, len })
@@ -162,7 +166,14 @@ pub struct Super {
 impl Super {
     /// An empty journal.
     pub fn new(region: Region, uuid: [u8; 16]) -> Super {
-        Super { region, sequence: 1, start: 0, errno: 0, uuid, head: 0 }
+        Super {
+            region,
+            sequence: 1,
+            start: 0,
+            errno: 0,
+            uuid,
+            head: 0,
+        }
     }
 
     /// The seed of all checksums in this log.
@@ -176,7 +187,10 @@ impl Super {
     /// EUCLEAN for anything that is not a VexFS journal there.
     pub fn parse(buf: &[u8], region: Region) -> Result<Super> {
         let buf = buf.get(..SUPER_SIZE).ok_or_else(euclean)?;
-        if be32(buf, 0) != MAGIC || be32(buf, 4) != SUPERBLOCK_V2 || be32(buf, 12) != BLOCK_SIZE as u32 {
+        if be32(buf, 0) != MAGIC
+            || be32(buf, 4) != SUPERBLOCK_V2
+            || be32(buf, 12) != BLOCK_SIZE as u32
+        {
             return Err(euclean());
         }
         // CSUM_V3 is checked first, for without it there would be no checksum to trust the rest by.
@@ -188,12 +202,22 @@ impl Super {
         }
         let start = u64::from(be32(buf, 0x1c));
         let in_log = start == 0 || (region.first()..region.end()).contains(&start);
-        if u64::from(be32(buf, 0x10)) != region.end() || u64::from(be32(buf, 0x14)) != region.first() || !in_log {
+        if u64::from(be32(buf, 0x10)) != region.end()
+            || u64::from(be32(buf, 0x14)) != region.first()
+            || !in_log
+        {
             return Err(euclean());
         }
         let mut uuid = [0; 16];
         uuid.copy_from_slice(&buf[0x30..0x40]);
-        Ok(Super { region, sequence: be32(buf, 0x18), start, errno: be32(buf, 0x20), uuid, head: be32(buf, 0x58) })
+        Ok(Super {
+            region,
+            sequence: be32(buf, 0x18),
+            start,
+            errno: be32(buf, 0x20),
+            uuid,
+            head: be32(buf, 0x58),
+        })
     }
 
     /// The block as jbd2 wants it.
@@ -298,7 +322,11 @@ impl Iterator for Tags<'_> {
             escaped: flags & FLAG_ESCAPE != 0,
             checksum: be32(self.buf, at + 12),
         };
-        self.at += if flags & FLAG_SAME_UUID == 0 { TAG + UUID } else { TAG };
+        self.at += if flags & FLAG_SAME_UUID == 0 {
+            TAG + UUID
+        } else {
+            TAG
+        };
         if flags & FLAG_LAST != 0 {
             self.at = BLOCK_SIZE;
         }
@@ -344,7 +372,9 @@ pub fn revokes(buf: &Buf) -> Result<impl Iterator<Item = u64> + '_> {
     if !(REVOKE_HEADER..=BLOCK_SIZE - TAIL).contains(&count) {
         return Err(euclean());
     }
-    Ok(buf[REVOKE_HEADER..count].chunks_exact(8).map(|c| be64(c, 0)))
+    Ok(buf[REVOKE_HEADER..count]
+        .chunks_exact(8)
+        .map(|c| be64(c, 0)))
 }
 
 /// Builds a revoke block of at most [`REVOKES_PER_BLOCK`] numbers.

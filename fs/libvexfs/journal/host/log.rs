@@ -49,7 +49,13 @@ impl Log {
         let head = sb.region.first();
         // The kernel, too, leaves one number out: a transaction of `sequence` may have been begun and torn.
         let next = sb.sequence.wrapping_add(1);
-        Ok(Log { sb, head, used: 0, next, copies: BTreeMap::new() })
+        Ok(Log {
+            sb,
+            head,
+            used: 0,
+            next,
+            copies: BTreeMap::new(),
+        })
     }
 
     /// The number of the transaction that `append` will write.
@@ -69,7 +75,8 @@ impl Log {
 
     /// How many log blocks a transaction takes.
     fn space(blocks: usize, revokes: usize) -> u64 {
-        (blocks + blocks.div_ceil(TAGS_PER_DESCRIPTOR) + revokes.div_ceil(REVOKES_PER_BLOCK) + 1) as u64
+        (blocks + blocks.div_ceil(TAGS_PER_DESCRIPTOR) + revokes.div_ceil(REVOKES_PER_BLOCK) + 1)
+            as u64
     }
 
     /// Writes a transaction; when this returns it is durable. `revokes` are blocks that were metadata and are none any
@@ -78,7 +85,13 @@ impl Log {
     /// # Errors
     /// ENOSPC if it is longer than the log. EIO: whether the transaction is durable is not known, and nothing may be
     /// written behind it.
-    pub fn append<D: Disk>(&mut self, disk: &D, blocks: &[Change<'_>], revokes: &[u64], time: (u64, u32)) -> Result<Tid> {
+    pub fn append<D: Disk>(
+        &mut self,
+        disk: &D,
+        blocks: &[Change<'_>],
+        revokes: &[u64],
+        time: (u64, u32),
+    ) -> Result<Tid> {
         let space = Self::space(blocks.len(), revokes.len());
         if space > self.sb.region.log_blocks() {
             return Err(ENOSPC);
@@ -140,8 +153,18 @@ impl Log {
                 disk.write(at, change.data)?;
                 jbd2::data_checksum(seed, tid, change.data)
             };
-            tags.push(Tag { bno: change.bno, escaped, checksum });
-            copies.push((change.bno, Copy { log_block: at, escaped }));
+            tags.push(Tag {
+                bno: change.bno,
+                escaped,
+                checksum,
+            });
+            copies.push((
+                change.bno,
+                Copy {
+                    log_block: at,
+                    escaped,
+                },
+            ));
             at = self.sb.region.advance(at, 1);
         }
         disk.write(descriptor, &jbd2::descriptor(&self.sb, tid, &tags))?;
@@ -153,7 +176,9 @@ impl Log {
     /// # Errors
     /// EIO.
     pub fn read<D: Disk>(&self, disk: &D, bno: u64, buf: &mut [u8]) -> Result<bool> {
-        let Some(copy) = self.copies.get(&bno) else { return Ok(false) };
+        let Some(copy) = self.copies.get(&bno) else {
+            return Ok(false);
+        };
         disk.read(copy.log_block, buf)?;
         if copy.escaped {
             jbd2::unescape(buf);

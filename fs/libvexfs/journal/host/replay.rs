@@ -35,15 +35,33 @@ pub enum Damage {
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Damage::Control { tid } => write!(f, "transaction {tid}: wrong checksum of a descriptor or revoke block"),
+            Damage::Control { tid } => write!(
+                f,
+                "transaction {tid}: wrong checksum of a descriptor or revoke block"
+            ),
             Damage::Commit { tid, log_block } => {
-                write!(f, "transaction {tid}: wrong checksum of the commit block at {log_block}")
+                write!(
+                    f,
+                    "transaction {tid}: wrong checksum of the commit block at {log_block}"
+                )
             }
-            Damage::Data { tid, log_block, bno } => {
-                write!(f, "transaction {tid}: wrong checksum of the copy of block {bno} at {log_block}")
+            Damage::Data {
+                tid,
+                log_block,
+                bno,
+            } => {
+                write!(
+                    f,
+                    "transaction {tid}: wrong checksum of the copy of block {bno} at {log_block}"
+                )
             }
-            Damage::Target { tid, bno } => write!(f, "transaction {tid}: block {bno} cannot be journalled"),
-            Damage::Revoke { tid, log_block } => write!(f, "transaction {tid}: impossible revoke block at {log_block}"),
+            Damage::Target { tid, bno } => {
+                write!(f, "transaction {tid}: block {bno} cannot be journalled")
+            }
+            Damage::Revoke { tid, log_block } => write!(
+                f,
+                "transaction {tid}: impossible revoke block at {log_block}"
+            ),
             Damage::Endless { tid } => write!(f, "transaction {tid} does not end"),
         }
     }
@@ -70,9 +88,21 @@ pub struct Replay {
 
 /// A control block that a walk through the log came across.
 enum Step<'a> {
-    Descriptor { tid: Tid, buf: &'a Buf, data: u64 },
-    Revoke { tid: Tid, buf: &'a Buf, log_block: u64 },
-    Commit { tid: Tid, buf: &'a Buf, log_block: u64 },
+    Descriptor {
+        tid: Tid,
+        buf: &'a Buf,
+        data: u64,
+    },
+    Revoke {
+        tid: Tid,
+        buf: &'a Buf,
+        log_block: u64,
+    },
+    Commit {
+        tid: Tid,
+        buf: &'a Buf,
+        log_block: u64,
+    },
 }
 
 impl Replay {
@@ -82,7 +112,14 @@ impl Replay {
     /// EIO. Damage is not an error here: see [`Replay::damage`].
     pub fn scan<D: Disk>(disk: &D, sb: Super) -> Result<Replay> {
         let (end, head) = (sb.sequence, sb.start);
-        let mut replay = Replay { sb, end, head, copies: BTreeMap::new(), revoked: 0, damage: Vec::new() };
+        let mut replay = Replay {
+            sb,
+            end,
+            head,
+            copies: BTreeMap::new(),
+            revoked: 0,
+            damage: Vec::new(),
+        };
         if replay.sb.start == 0 {
             return Ok(replay);
         }
@@ -120,14 +157,26 @@ impl Replay {
                     if data > left {
                         return Ok(());
                     }
-                    let more = see(Step::Descriptor { tid, buf: &buf, data: at });
+                    let more = see(Step::Descriptor {
+                        tid,
+                        buf: &buf,
+                        data: at,
+                    });
                     at = region.advance(at, data);
                     left -= data;
                     more
                 }
-                Some((jbd2::REVOKE, t)) if t == tid => see(Step::Revoke { tid, buf: &buf, log_block }),
+                Some((jbd2::REVOKE, t)) if t == tid => see(Step::Revoke {
+                    tid,
+                    buf: &buf,
+                    log_block,
+                }),
                 Some((jbd2::COMMIT, t)) if t == tid => {
-                    let more = see(Step::Commit { tid, buf: &buf, log_block });
+                    let more = see(Step::Commit {
+                        tid,
+                        buf: &buf,
+                        log_block,
+                    });
                     tid = tid.wrapping_add(1);
                     more
                 }
@@ -151,11 +200,19 @@ impl Replay {
                 suspect |= !jbd2::tail_ok(seed, buf);
                 true
             }
-            Step::Commit { tid, buf, log_block } => {
+            Step::Commit {
+                tid,
+                buf,
+                log_block,
+            } => {
                 let time = jbd2::commit_time(buf);
                 if suspect || !jbd2::commit_ok(seed, buf) {
                     if time >= last_time {
-                        damage = Some(if suspect { Damage::Control { tid } } else { Damage::Commit { tid, log_block } });
+                        damage = Some(if suspect {
+                            Damage::Control { tid }
+                        } else {
+                            Damage::Commit { tid, log_block }
+                        });
                     }
                     return false;
                 }
@@ -183,7 +240,14 @@ impl Replay {
                         if tag.bno >= blocks || region.contains(tag.bno) {
                             damage.push(Damage::Target { tid, bno: tag.bno });
                         } else {
-                            copies.insert(tag.bno, Copy { log_block: region.advance(data, n as u64), tid, tag });
+                            copies.insert(
+                                tag.bno,
+                                Copy {
+                                    log_block: region.advance(data, n as u64),
+                                    tid,
+                                    tag,
+                                },
+                            );
                         }
                     }
                 }
@@ -206,11 +270,18 @@ impl Replay {
         self.walk(disk, |step| {
             match step {
                 Step::Revoke { tid, .. } if tid == end => return false,
-                Step::Revoke { tid, buf, log_block } => match jbd2::revokes(buf) {
+                Step::Revoke {
+                    tid,
+                    buf,
+                    log_block,
+                } => match jbd2::revokes(buf) {
                     Err(_) => damage.push(Damage::Revoke { tid, log_block }),
                     Ok(blocks) => {
                         for bno in blocks {
-                            if copies.get(&bno).is_some_and(|copy| !jbd2::tid_gt(copy.tid, tid)) {
+                            if copies
+                                .get(&bno)
+                                .is_some_and(|copy| !jbd2::tid_gt(copy.tid, tid))
+                            {
                                 copies.remove(&bno);
                                 revoked += 1;
                             }
@@ -237,7 +308,11 @@ impl Replay {
         for copy in order {
             disk.read(copy.log_block, &mut buf)?;
             if jbd2::data_checksum(seed, copy.tid, &buf) != copy.tag.checksum {
-                self.damage.push(Damage::Data { tid: copy.tid, log_block: copy.log_block, bno: copy.tag.bno });
+                self.damage.push(Damage::Data {
+                    tid: copy.tid,
+                    log_block: copy.log_block,
+                    bno: copy.tag.bno,
+                });
                 self.copies.remove(&copy.tag.bno);
             }
         }
@@ -289,7 +364,9 @@ impl Replay {
     /// # Errors
     /// EIO.
     pub fn read<D: Disk>(&self, disk: &D, bno: u64, buf: &mut [u8]) -> Result<bool> {
-        let Some(copy) = self.copies.get(&bno) else { return Ok(false) };
+        let Some(copy) = self.copies.get(&bno) else {
+            return Ok(false);
+        };
         disk.read(copy.log_block, buf)?;
         if copy.tag.escaped {
             jbd2::unescape(buf);
@@ -345,7 +422,8 @@ impl<D: Disk> Disk for Overlay<D> {
             return Ok(());
         }
         for (n, block) in buf.chunks_exact_mut(BLOCK_SIZE).enumerate() {
-            self.replay.read(&self.disk, bno.saturating_add(n as u64), block)?;
+            self.replay
+                .read(&self.disk, bno.saturating_add(n as u64), block)?;
         }
         Ok(())
     }
