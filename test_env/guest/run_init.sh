@@ -47,14 +47,17 @@ ln -sfn fd/2 /dev/stderr
 hostname vexfs
 ip link set lo up
 mkdir -p /mnt/vexfs-src /run/lock
-mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,cache=mmap,ro src /mnt/vexfs-src ||
-	fail "cannot mount the source tree"
-if grep -q . /sys/bus/virtio/drivers/9pnet_virtio/virtio*/mount_tag 2>/dev/null &&
-	grep -aq share /sys/bus/virtio/drivers/9pnet_virtio/virtio*/mount_tag; then
-	mkdir -p /mnt/share
-	mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,cache=mmap share /mnt/share ||
-		fail "cannot mount the shared folder"
-fi
+# shared TAG FOLDER OPTIONS: mount the share of that name, when the VM has it.
+shared() {
+	cat /sys/bus/virtio/drivers/9pnet_virtio/virtio*/mount_tag 2>/dev/null |
+		tr '\0' '\n' | grep -qx "$1" || return 0
+	mkdir -p "$2"
+	mount -t 9p -o "trans=virtio,version=9p2000.L,msize=512000,cache=mmap,$3" "$1" "$2" ||
+		fail "cannot mount $2"
+}
+shared src /mnt/vexfs-src ro
+shared share /mnt/share rw
+shared embeddings /usr/share/vexfs ro
 
 if [ -e $R/vexctl ]; then
 	for n in vexctl mkfs.vexfs fsck.vexfs; do

@@ -110,16 +110,22 @@ args=(-machine q35 $(vm_accel_args "$accel") -smp "$cpus" -m "$memory"
 	-object rng-random,id=rng,filename=/dev/urandom -device virtio-rng-pci,rng=rng
 	-virtfs "local,path=/mnt/vexfs-src,mount_tag=src,security_model=none,multidevs=remap"
 	"${gdb[@]}")
+binds=(--bind "$vm" /run/vm --bind "$dir" /run/image)
+ensure_embeddings "$VEXFS_SRC/target/release/vexctl"
+if [ -e "$VEXFS_CACHE/embeddings/glove100.vexemb" ]; then
+	binds+=(--bind-ro "$VEXFS_CACHE/embeddings" /run/embeddings)
+	args+=(-virtfs "local,path=/run/embeddings,mount_tag=embeddings,security_model=none,readonly=on,multidevs=remap")
+fi
 
 say "booting ($accel, $cpus CPUs, $memory); ssh: VEXFS_VM_SSH_PORT=$ssh_port test_env/run_qemu_simple.sh ssh"
 run() {
-	"$VEXFS_SRC/test_env/in_tree.sh" --kill --bind "$vm" /run/vm --bind "$dir" /run/image -- \
+	"$VEXFS_SRC/test_env/in_tree.sh" --kill "${binds[@]}" -- \
 		/mnt/vexfs-src/test_env/guest/boot.sh "$release" "$@"
 }
 if $daemon; then
 	# It keeps the lock (descriptor 9) for as long as it runs.
 	setsid bash -c '"$@" </dev/null' vexfs-vm "$VEXFS_SRC/test_env/in_tree.sh" \
-		--bind "$vm" /run/vm --bind "$dir" /run/image -- \
+		"${binds[@]}" -- \
 		/mnt/vexfs-src/test_env/guest/boot.sh "$release" "${args[@]}" \
 		-serial file:/run/vm/console >"$vm/qemu" 2>&1 &
 	pid=$!

@@ -27,7 +27,8 @@
 #   --verbose          show the kernel's console as it comes, and the times
 #
 # In the VM: the source at /mnt/vexfs-src (read only), vexctl, mkfs.vexfs and fsck.vexfs
-# on the PATH, a Debian 13 system; it is thrown away at the end. The module is
+# on the PATH, word vectors in
+# /usr/share/vexfs, a Debian 13 system; it is thrown away at the end. The module is
 # vexfs.ko of the source tree (VEXFS_MODULE: another), vexctl is
 # target/release/vexctl (VEXFS_VEXCTL: another).
 #
@@ -105,6 +106,7 @@ fi
 if [ -e "$vexctl" ]; then
 	cp "$vexctl" "$vm/guest/vexctl"
 	chmod 755 "$vm/guest/vexctl"
+	ensure_embeddings "$vexctl"
 fi
 $load || : >"$vm/guest/no-load"
 if $tty; then
@@ -153,6 +155,10 @@ done
 if [ -n "$share" ]; then
 	binds+=(--bind "$share" /mnt/share)
 	args+=(-virtfs "local,path=/mnt/share,mount_tag=share,security_model=none,multidevs=remap")
+fi
+if [ -e "$VEXFS_CACHE/embeddings/glove100.vexemb" ]; then
+	binds+=(--bind-ro "$VEXFS_CACHE/embeddings" /run/embeddings)
+	args+=(-virtfs "local,path=/run/embeddings,mount_tag=embeddings,security_model=none,readonly=on,multidevs=remap")
 fi
 if $tty; then
 	args+=(-chardev "stdio,id=tty,signal=off" -device virtconsole,chardev=tty)
