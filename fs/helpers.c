@@ -206,6 +206,11 @@ struct inode *vexfs_helper_file_inode(const struct file *file)
 	return file_inode(file);
 }
 
+struct dentry *vexfs_helper_file_path_dentry(const struct file *file)
+{
+	return file->f_path.dentry;
+}
+
 struct dentry *vexfs_helper_file_dentry(const struct file *file)
 {
 	return file_dentry(file);

@@ -177,6 +177,8 @@ tid_t vexfs_helper_transaction_tid(const transaction_t *transaction);
 
 struct inode *vexfs_helper_file_inode(const struct file *file);
 struct dentry *vexfs_helper_file_dentry(const struct file *file);
+/* Also while the file is being opened and has no inode yet. */
+struct dentry *vexfs_helper_file_path_dentry(const struct file *file);
 struct vfsmount *vexfs_helper_file_mnt(const struct file *file);
 loff_t vexfs_helper_i_size_read(const struct inode *inode);
 void vexfs_helper_i_size_write(struct inode *inode, loff_t size);

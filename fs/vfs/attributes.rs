@@ -12,7 +12,7 @@
 use super::{bindings, inode::VexInode, jbd2};
 use crate::libvexfs::{
     credits,
-    format::Time,
+    format::{inode::STATE_OFFLINE, Time},
     journal::{Store as _, Trans as _},
     Inode as Core,
 };
@@ -115,7 +115,9 @@ impl VexInode {
 
     /// Shows the VFS how many blocks the inode has.
     pub(crate) fn show_blocks(&self, core: &Core) {
-        let sectors = core.blocks.saturating_mul(8);
+        // Tools take a file without blocks for one without data: one that is on tape shows a sector.
+        let least = u64::from(core.state & STATE_OFFLINE != 0);
+        let sectors = core.blocks.saturating_mul(8).max(least);
         // SAFETY: The inode lives; a torn read of the field does no harm.
         unsafe { (&raw mut (*self.as_ptr()).i_blocks).write_volatile(sectors) };
     }

@@ -141,7 +141,7 @@ pub(super) unsafe extern "C" fn tmpfile(
                 bindings::set_nlink(inode, 1);
                 bindings::d_tmpfile(file, inode);
                 bindings::unlock_new_inode(inode);
-                bindings::finish_open(file, bindings::vexfs_helper_file_dentry(file), None)
+                bindings::finish_open(file, bindings::vexfs_helper_file_path_dentry(file), None)
             }
         }
         Err(e) => e.to_errno(),
