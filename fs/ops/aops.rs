@@ -136,16 +136,15 @@ pub(crate) fn allocate(vi: &VexInode, want: &Want) -> Result<Extent> {
         return Ok(seen);
     }
 
-    let mut committed = false;
-    loop {
-        match allocate_once(vi, want) {
-            // Blocks that were freed lately come back when their transaction is durable.
-            Err(e) if e == ENOSPC && !committed => {
-                vi.fs().store.commit()?;
-                committed = true;
-            }
-            other => return other,
-        }
+    settled(vi, || allocate_once(vi, want))
+}
+
+/// Runs a transaction, and once more if there was no space but some comes back with a commit: what was freed lately can
+/// be used when its transaction is durable.
+pub(crate) fn settled<T>(vi: &VexInode, mut transaction: impl FnMut() -> Result<T>) -> Result<T> {
+    match transaction() {
+        Err(e) if e == ENOSPC && vi.fs().settle()? => transaction(),
+        other => other,
     }
 }
 
@@ -189,36 +188,38 @@ pub(crate) fn finish_write(vi: &VexInode, pos: u64, len: u64, unwritten: bool, d
     if !unwritten && end <= vi.disk_size() && (!direct || end <= vi.size()) {
         return Ok(());
     }
+    let mut next = pos >> BLOCK_SHIFT;
+    while next < end.div_ceil(BLOCK) {
+        next = settled(vi, || finish_part(vi, next, end, unwritten, direct))?;
+    }
+    Ok(())
+}
+
+/// One transaction of [`finish_write`], from block `next` on. Returns the first block that is left to do.
+fn finish_part(vi: &VexInode, next: u64, end: u64, unwritten: bool, direct: bool) -> Result<u64> {
     let fs = vi.fs();
     let last = end.div_ceil(BLOCK);
-    let mut next = pos >> BLOCK_SHIFT;
-    loop {
-        let mut t = fs.store.begin(credits::CONVERT)?;
-        let mut core = vi.core().write();
-        let mut done = last;
-        if unwritten && next < last {
-            let converted = fs.convert(&mut t, &mut core, next, last - next)?;
-            done = next.saturating_add(converted.max(1)).min(last);
-            vi.data().changed();
-        }
-        let reached = if done >= last { end } else { done << BLOCK_SHIFT };
-        if direct && reached > vi.size() {
-            vi.set_size(reached);
-        }
-        // A truncate may have cut the file while the data was on its way.
-        let size = reached.min(vi.size());
-        let old = core.size;
-        core.size = old.max(size);
-        if let Err(e) = fs.log_inode(&mut t, &core) {
-            core.size = old;
-            return Err(e);
-        }
-        vi.data().note(t.tid(), true);
-        drop(core);
-        t.stop()?;
-        next = done;
-        if next >= last {
-            return Ok(());
-        }
+    let mut t = fs.store.begin(credits::CONVERT)?;
+    let mut core = vi.core().write();
+    let mut done = last;
+    if unwritten {
+        let converted = fs.convert(&mut t, &mut core, next, last - next)?;
+        done = next.saturating_add(converted.max(1)).min(last);
+        vi.data().changed();
     }
+    let reached = if done >= last { end } else { done << BLOCK_SHIFT };
+    if direct && reached > vi.size() {
+        vi.set_size(reached);
+    }
+    // A truncate may have cut the file while the data was on its way.
+    let old = core.size;
+    core.size = old.max(reached.min(vi.size()));
+    if let Err(e) = fs.log_inode(&mut t, &core) {
+        core.size = old;
+        return Err(e);
+    }
+    vi.data().note(t.tid(), true);
+    drop(core);
+    t.stop()?;
+    Ok(done)
 }

@@ -12,7 +12,7 @@ use crate::libvexfs::extent::{Mapping, MAX_LBLK};
 use crate::libvexfs::format::inode::STATE_OFFLINE;
 use crate::libvexfs::journal::{Store, Trans};
 use crate::libvexfs::vector::stale;
-use crate::ops::{staging, truncate};
+use crate::ops::{aops::settled, staging, truncate};
 use crate::vfs::bindings;
 use crate::vfs::file::{Mode, Request, RwLocked};
 use crate::vfs::inode::VexInode;
@@ -29,7 +29,7 @@ pub(crate) fn before_change(vi: &VexInode, start: u64, end: u64) -> Result {
     if !fs.needs_note(&vi.core().read(), start, end)? {
         return Ok(());
     }
-    let noted = {
+    let noted = settled(vi, || {
         let mut t = fs.store.begin(stale::CREDITS)?;
         let mut core = vi.core().write();
         let noted = fs.note_change(&mut t, &mut core, start, end)?;
@@ -39,8 +39,8 @@ pub(crate) fn before_change(vi: &VexInode, start: u64, end: u64) -> Result {
         }
         drop(core);
         t.stop()?;
-        noted.then_some(tid)
-    };
+        Ok(noted.then_some(tid))
+    })?;
     match noted {
         Some(tid) => vi.commit_tid(tid),
         None => Ok(()),
@@ -66,13 +66,13 @@ pub(crate) fn read(request: &mut Request<'_>) -> Result<usize> {
 
 /// Waits until what a read wants is not offline.
 fn staging_for_read(request: &Request<'_>) -> Result {
-    staging::before_read(request.inode(), request.pos(), request.count(), request.nowait())
+    staging::before_read(request.inode(), request.pos(), request.count(), request.impatient())
 }
 
 /// Waits until what a write wants to change, or to zero, is not offline.
 fn staging_for_write(request: &Request<'_>) -> Result {
     let (pos, count) = (request.pos(), request.count());
-    staging::before_write(request.inode(), pos, count, request.append(), request.nowait())
+    staging::before_write(request.inode(), pos, count, request.append(), request.impatient())
 }
 
 /// Does `io` once `recall` says that the data it needs is here, and again if that has gone offline in between.

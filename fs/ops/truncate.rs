@@ -19,7 +19,7 @@ use crate::libvexfs::format::Inode;
 use crate::libvexfs::journal::{Store as _, Trans};
 use crate::libvexfs::orphan;
 use crate::ops::file::before_change;
-use crate::ops::staging;
+use crate::ops::{aops::settled, staging};
 use crate::vfs::inode::VexInode;
 use crate::vfs::store::Handle;
 use crate::vfs::iomap::{self, BLOCK};
@@ -46,7 +46,7 @@ pub(crate) fn setsize(vi: &VexInode, new: u64) -> Result {
     }
     if new > old {
         // The block with the end of file is about to be zeroed behind it.
-        staging::before_write(vi, new, 0, false, false)?;
+        staging::before_grow(vi)?;
     }
     if new != old {
         before_change(vi, new.min(old), if new < old { u64::MAX } else { new })?;
@@ -75,11 +75,15 @@ pub(crate) fn setsize(vi: &VexInode, new: u64) -> Result {
     if new > disk && (zeroed || old != disk) {
         vi.write_and_wait(disk, new - 1)?;
     }
-    cut(vi, new)
+    if settled(vi, || cut(vi, new))? {
+        return Ok(());
+    }
+    finish(vi)
 }
 
-/// The first transaction of a change of size: the size on disk, and as many of the blocks behind it as it may free.
-fn cut(vi: &VexInode, new: u64) -> Result {
+/// The first transaction of a change of size: the size on disk, and as many of the blocks behind it as it may free. True:
+/// nothing is left to do.
+fn cut(vi: &VexInode, new: u64) -> Result<bool> {
     let fs = vi.fs();
     let first = new.div_ceil(BLOCK);
     let mut t = fs.store.begin(CREDITS)?;
@@ -87,7 +91,8 @@ fn cut(vi: &VexInode, new: u64) -> Result {
     let beyond = blocks_beyond(vi, &core, first)?;
     if core.size == new && !beyond {
         drop(core);
-        return t.stop();
+        t.stop()?;
+        return Ok(true);
     }
     let old = core.size;
     core.size = new;
@@ -105,11 +110,8 @@ fn cut(vi: &VexInode, new: u64) -> Result {
     // After a failure the handle is only dropped: that aborts the journal if something was changed already.
     let done = result?;
     t.stop()?;
-    if done {
-        vi.data().set_trim(false);
-        return Ok(());
-    }
-    finish(vi)
+    vi.data().set_trim(!done);
+    Ok(done)
 }
 
 /// Logs the new size, and does the first step of freeing from block `beyond` on. True: nothing is left to do.
@@ -135,36 +137,36 @@ fn begin_cut(vi: &VexInode, t: &mut Handle, core: &mut Inode, beyond: Option<u64
 ///
 /// `i_rwsem` held exclusively, no transaction open.
 pub(crate) fn finish(vi: &VexInode) -> Result {
-    let fs = vi.fs();
     // Whose completion would make blocks beyond the end part of the file.
     vi.wait_for_direct_io();
     let first = vi.size().div_ceil(BLOCK);
-    loop {
-        let mut t = fs.store.begin(CREDITS)?;
-        let mut core = vi.core().write();
-        let mut done = !blocks_beyond(vi, &core, first)?;
-        if !done {
-            let step = fs.truncate_step(&mut t, &mut core, first);
-            vi.data().changed();
-            vi.show_blocks(&core);
-            done = step?;
-        }
-        if done {
-            if core.state & STATE_ORPHAN != 0 && core.nlink != 0 {
-                fs.orphan_remove(&mut t, &mut core)?;
-                fs.log_inode(&mut t, &core)?;
-            }
-        }
-        if t.dirtied() {
-            vi.data().note(t.tid(), true);
-        }
-        drop(core);
-        t.stop()?;
-        if done {
-            vi.data().set_trim(false);
-            return Ok(());
-        }
+    while !settled(vi, || finish_step(vi, first))? {}
+    vi.data().set_trim(false);
+    Ok(())
+}
+
+/// One transaction of [`finish`]; true: it was the last.
+fn finish_step(vi: &VexInode, first: u64) -> Result<bool> {
+    let fs = vi.fs();
+    let mut t = fs.store.begin(CREDITS)?;
+    let mut core = vi.core().write();
+    let mut done = !blocks_beyond(vi, &core, first)?;
+    if !done {
+        let step = fs.truncate_step(&mut t, &mut core, first);
+        vi.data().changed();
+        vi.show_blocks(&core);
+        done = step?;
     }
+    if done && core.state & STATE_ORPHAN != 0 && core.nlink != 0 {
+        fs.orphan_remove(&mut t, &mut core)?;
+        fs.log_inode(&mut t, &core)?;
+    }
+    if t.dirtied() {
+        vi.data().note(t.tid(), true);
+    }
+    drop(core);
+    t.stop()?;
+    Ok(done)
 }
 
 /// Frees what a write allocated beyond the end of file and did not use. Errors are left for the next change of size: the

@@ -190,6 +190,13 @@ impl<'a> Request<'a> {
         self.flag(bindings::VEXFS_IOCB_NOWAIT)
     }
 
+    /// It does not want to wait for long: no waiting for tape.
+    pub(crate) fn impatient(&self) -> bool {
+        // SAFETY: The request holds its file.
+        let flags = unsafe { (*(*self.iocb).ki_filp).f_flags };
+        self.nowait() || flags & bindings::O_NONBLOCK != 0
+    }
+
     /// It goes to the end of file, wherever its position is.
     pub(crate) fn append(&self) -> bool {
         self.flag(bindings::VEXFS_IOCB_APPEND)
