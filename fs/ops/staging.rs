@@ -19,7 +19,7 @@ mod recall;
 mod release;
 mod volume;
 
-pub(crate) use recall::{before_fault, before_read, before_write};
+pub(crate) use recall::{before_fault, before_grow, before_read, before_write};
 
 use crate::libvexfs::staging::queue::Queue;
 use crate::vfs::{

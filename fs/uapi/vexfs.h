@@ -500,10 +500,14 @@ struct vexfs_copy {
 	__u8  digest[32];
 };
 
+/* Flags of COPY_COMMIT. */
+#define VEXFS_COMMIT_LATER	0x1	/* durable with the next call that makes something durable */
+
 /*
  * COPY_COMMIT: records copies that are durable on their volumes. The kernel
  * reads the file and keeps its checksums; when the call returns, the records
- * are durable. ESTALE: the file has changed since ARCHIVE_BEGIN, the copy is
+ * are durable, unless VEXFS_COMMIT_LATER is given: then they are when a later
+ * COPY_COMMIT without it, or a VOLUME_UPSERT, returns. ESTALE: the file has changed since ARCHIVE_BEGIN, the copy is
  * dead. ENOENT: no such volume. EBADMSG: the file's bytes are no longer those
  * that were checksummed for an earlier copy of the same version.
  */

@@ -69,6 +69,23 @@ impl MountLink {
     }
 }
 
+impl SuperBlock {
+    /// Lets go of the hold that keeps the file system from being frozen, which every write has, while
+    /// `f` runs.
+    ///
+    /// # Context
+    ///
+    /// Once inside of `sb_start_write`, with no lock that comes behind it held.
+    pub(crate) fn outside_write<T>(&self, f: impl FnOnce() -> T) -> T {
+        // SAFETY: The super block is valid, and the VFS took the hold for this task.
+        unsafe { bindings::vexfs_helper_sb_end_write(self.as_ptr()) };
+        let result = f();
+        // SAFETY: As above; the VFS gives it back when the write returns.
+        unsafe { bindings::vexfs_helper_sb_start_write(self.as_ptr()) };
+        result
+    }
+}
+
 impl VexInode {
     /// Whether the kernel swaps to it.
     pub(crate) fn is_swapfile(&self) -> bool {

@@ -186,7 +186,7 @@ fn copy_out(vi: &VexInode, reader: &mut Reader<'_>, pos: u64, to: &mut [u8]) -> 
 /// COPY_COMMIT.
 pub(super) fn commit(shared: &Shared, sb: &SuperBlock, arg: usize) -> Result<isize> {
     let (a, _) = uapi::get::<bindings::vexfs_copy_commit>(arg, 56)?;
-    if a.flags != 0 || a.reserved0 != 0 || a.reserved != [0] {
+    if a.flags & !bindings::VEXFS_COMMIT_LATER != 0 || a.reserved0 != 0 || a.reserved != [0] {
         return Err(EINVAL);
     }
     if a.count == 0 || a.count as usize > MAX_COPIES {
@@ -208,8 +208,10 @@ pub(super) fn commit(shared: &Shared, sb: &SuperBlock, arg: usize) -> Result<isi
     for copy in &copies {
         vi.mount().with_space(|| record(vi, copy))?;
     }
-    // Only now may the agent, and who releases the file, rely on it.
-    vi.commit_tid(vi.data().commit_tid(false))?;
+    if a.flags & bindings::VEXFS_COMMIT_LATER == 0 {
+        // Whoever releases the file makes sure of this himself.
+        vi.commit_tid(vi.data().commit_tid(false))?;
+    }
     Ok(0)
 }
 

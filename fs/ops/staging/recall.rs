@@ -78,7 +78,8 @@ pub(crate) fn before_read(vi: &VexInode, pos: u64, len: u64, nowait: bool) -> Re
 ///
 /// # Context
 ///
-/// As [`before_read`].
+/// As [`before_read`], once inside of `sb_start_write`. While it waits it is outside: whoever
+/// freezes the file system does not wait for a volume.
 pub(crate) fn before_write(vi: &VexInode, pos: u64, len: u64, append: bool, nowait: bool) -> Result {
     if !may_be_offline(vi, nowait)? {
         return Ok(());
@@ -86,10 +87,38 @@ pub(crate) fn before_write(vi: &VexInode, pos: u64, len: u64, append: bool, nowa
     let size = vi.size();
     let start = if append { size } else { pos.min(size) };
     let end = start.max(pos).saturating_add(len);
-    if end >= size {
-        wait_online(vi, size.saturating_sub(1) / BLOCK, size.div_ceil(BLOCK), nowait)?;
+    let ranges = [
+        (start / BLOCK, end.div_ceil(BLOCK)),
+        // Nothing, if the write ends before the end of file.
+        (size.saturating_sub(1) / BLOCK, if end >= size { size.div_ceil(BLOCK) } else { 0 }),
+    ];
+    for (from, to) in ranges {
+        if missing(vi, from, to)?.is_none() {
+            continue;
+        }
+        if nowait {
+            return wait_online(vi, from, to, true);
+        }
+        vi.sb().outside_write(|| wait_online(vi, from, to, false))?;
     }
-    wait_online(vi, start / BLOCK, end.div_ceil(BLOCK), nowait)
+    Ok(())
+}
+
+/// The same before the file grows: the block with the end of file must be there.
+///
+/// # Errors
+///
+/// As [`before_read`].
+///
+/// # Context
+///
+/// As [`before_read`]; `i_rwsem` may be held, which delivering bytes does not take.
+pub(crate) fn before_grow(vi: &VexInode) -> Result {
+    if !may_be_offline(vi, false)? {
+        return Ok(());
+    }
+    let size = vi.size();
+    wait_online(vi, size.saturating_sub(1) / BLOCK, size.div_ceil(BLOCK), false)
 }
 
 /// Before a page fault: if its data is offline, gives up the lock that the fault holds and waits.

@@ -29,6 +29,7 @@ pub const COPY_VALID: u8 = 1;
 pub const COPY_BAD: u8 = 2;
 pub const DIGEST_NONE: u8 = 0;
 pub const DIGEST_BLAKE3: u8 = 1;
+pub const COMMIT_LATER: u32 = 0x1;
 pub const DONE_OK: u32 = 0;
 pub const DONE_RETRY: u32 = 1;
 pub const DONE_NEXTCOPY: u32 = 2;

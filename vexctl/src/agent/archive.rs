@@ -199,23 +199,14 @@ impl Archiver<'_> {
             return Ok(());
         }
         let bundle = files[0].place.bundle;
-        let live: u64 = files.iter().map(|f| f.begun.size).sum();
-        let finished = writer.finish().and_then(|bytes| Ok(self.library.end_bundle(self.kernel, volume, bytes, live)?));
-        if let Err(e) = finished {
-            let errno = crate::error::errno_of(&e).unwrap_or(Errno::EIO);
-            for file in &files {
-                self.events.emit(&Event::failed(&file.request, "archive", &format!("{e:#}")));
-                self.complete(&file.request, abi::DONE_LOST, Some(errno))?;
-            }
-            return Ok(());
-        }
-        let mut committed = 0;
-        for file in &files {
-            match self.commit(file, volume) {
-                Ok(()) => {
-                    committed += 1;
-                    self.complete(&file.request, abi::DONE_OK, None)?;
-                }
+        let bytes = match writer.finish() {
+            Ok(bytes) => bytes,
+            Err(e) => return self.lose(&files, &e),
+        };
+        let mut committed: Vec<Pending> = Vec::new();
+        for file in files {
+            match self.commit(&file, volume) {
+                Ok(()) => committed.push(file),
                 Err(Errno::ENODEV) => return Err(Errno::ENODEV),
                 // The copy is dead; the file is as it was.
                 Err(Errno::ESTALE) if file.request.attempt < 3 => self.complete(&file.request, abi::DONE_RETRY, None)?,
@@ -225,7 +216,29 @@ impl Archiver<'_> {
                 }
             }
         }
-        self.events.emit(&Event::Archived { volume: dir.display().to_string(), bundle, files: committed, bytes: live });
+        let live: u64 = committed.iter().map(|f| f.begun.size).sum();
+        // This makes all commits durable at once: nobody is told before.
+        if let Err(e) = self.library.end_bundle(self.kernel, volume, bytes, live) {
+            return self.lose(&committed, &e.into());
+        }
+        for file in &committed {
+            self.complete(&file.request, abi::DONE_OK, None)?;
+        }
+        let volume = dir.display().to_string();
+        self.events.emit(&Event::Archived { volume, bundle, files: committed.len(), bytes: live });
+        Ok(())
+    }
+
+    /// The bundle with these files is no good.
+    fn lose(&self, files: &[Pending], e: &anyhow::Error) -> Result<(), Errno> {
+        let errno = crate::error::errno_of(e).unwrap_or(Errno::EIO);
+        if errno == Errno::ENODEV {
+            return Err(errno);
+        }
+        for file in files {
+            self.events.emit(&Event::failed(&file.request, "archive", &format!("{e:#}")));
+            self.complete(&file.request, abi::DONE_LOST, Some(errno))?;
+        }
         Ok(())
     }
 

@@ -32,13 +32,13 @@ pub trait Kernel: Sync {
     fn begin(&self, ino: u64, generation: u32) -> Result<Begun, Errno>;
     /// Reads bytes of that version; 0 at the end.
     fn read(&self, ino: u64, generation: u32, version: u64, off: u64, buf: &mut [u8]) -> Result<usize, Errno>;
-    /// Records copies that are durable.
+    /// Records copies that are durable. The records are when [`Kernel::upsert`] returns next.
     fn commit(&self, ino: u64, generation: u32, version: u64, copies: &[abi::Copy]) -> Result<(), Errno>;
     /// Delivers bytes of a recall.
     fn stage(&self, cookie: u64, version: u64, off: u64, bytes: &[u8]) -> Result<(), Errno>;
     /// Ends a request.
     fn complete(&self, cookie: u64, status: u32, error: Option<Errno>) -> Result<(), Errno>;
-    /// Adds or changes a volume.
+    /// Adds or changes a volume, and makes all that was committed durable.
     fn upsert(&self, volume: &mut abi::Volume) -> Result<(), Errno>;
 }
 
@@ -174,6 +174,7 @@ impl Kernel for Queue {
 
     fn commit(&self, ino: u64, generation: u32, version: u64, copies: &[abi::Copy]) -> Result<(), Errno> {
         let mut arg = abi::CopyCommit {
+            flags: abi::COMMIT_LATER,
             ino,
             generation,
             count: copies.len() as u32,
