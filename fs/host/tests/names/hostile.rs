@@ -13,7 +13,7 @@ use vexfs::libvexfs::format::inode::{Inode, S_IFDIR, S_IFREG};
 use vexfs::libvexfs::journal::{Store, Trans};
 use vexfs::libvexfs::namespace::{NewInode, Rename};
 use vexfs::libvexfs::xattr::SetMode;
-use vexfs::libvexfs::{check, credits, Fs, Time};
+use vexfs::libvexfs::{check, credits, Fs, Mode, Time};
 use vexfs::memory::{MemoryStore, MemoryTrans};
 
 /// How bytes are changed.
@@ -87,6 +87,22 @@ fn apply(store: &MemoryStore, damage: &Damage) {
     }
 }
 
+/// Gives files some extents, apart from each other, so that there is something to free.
+fn give_blocks(volume: &mut Volume) {
+    for ino in volume.inodes.keys().copied().collect::<Vec<_>>() {
+        if !volume.get(ino).is_reg() {
+            continue;
+        }
+        for n in 0..ino % 30 {
+            volume
+                .run(credits::EXTENT_ALLOC, &[ino], &mut |fs, t, i| {
+                    fs.allocate(t, &mut i[0], 3 * n, 1, 0, Mode::Normal)
+                })
+                .unwrap();
+        }
+    }
+}
+
 /// A transaction that may go wrong in any way; an abort ends this volume.
 fn attempt<R>(
     fs: &Fs<MemoryStore>,
@@ -116,9 +132,18 @@ fn look(fs: &Fs<MemoryStore>, i: &Inode) -> Vec<(Vec<u8>, u64)> {
         Ok(true)
     });
     let _ = fs.read_symlink(i, &mut KVec::new());
-    let _ = fs.path_of(&mut All(fs), i.ino, i.generation, fs.sb.root_ino, &mut KVec::new());
+    let _ = fs.path_of(
+        &mut All(fs),
+        i.ino,
+        i.generation,
+        fs.sb.root_ino,
+        &mut KVec::new(),
+    );
     let _ = fs.is_below(i, 12345);
-    let _ = fs.next_extent(i, 0);
+    if i.is_reg() {
+        let _ = fs.next_extent(i, 0);
+        let _ = fs.map(i, 3, 100);
+    }
     names
 }
 
@@ -146,7 +171,9 @@ fn change(fs: &Fs<MemoryStore>, dir: &mut Inode, names: &[(Vec<u8>, u64)]) {
         });
         match n % 4 {
             0 => attempt(fs, credits::UNLINK, |t| fs.rmdir(t, dir, name, &mut i, now)),
-            1 => attempt(fs, credits::UNLINK, |t| fs.unlink(t, dir, name, &mut i, now)),
+            1 => attempt(fs, credits::UNLINK, |t| {
+                fs.unlink(t, dir, name, &mut i, now)
+            }),
             2 => attempt(fs, credits::LINK, |t| {
                 fs.link(t, dir, &[b'l'; 200], &mut i, now)
             }),
@@ -223,6 +250,7 @@ fn damaged_volumes_end_no_operation_in_a_panic() {
         for op in &ops {
             model.apply(op);
         }
+        give_blocks(&mut model.volume);
         model.volume.store.commit().unwrap();
         let saved = model.volume.save();
         for damages in damages {
