@@ -156,7 +156,7 @@ test_truncate_big() { # a file of very many extents goes in bounded transactions
 
 test_enospc() { # a full disk loses nothing, and is usable again
 	down
-	make_fs 40960 && up || return
+	make_fs 20480 && up || return
 	local n m
 	n=$(op fill "$mnt/full") || return
 	again || return

@@ -8,6 +8,8 @@ data_ops.py extents FILE          print the number of extents (FIEMAP)
 data_ops.py pattern FILE SIZE SEED      write a pattern, fsync
 data_ops.py verify FILE SIZE SEED       compare with the pattern
 data_ops.py fill FILE             write until ENOSPC, check what was written
+data_ops.py work DIR LOG --seed N       change files until the power goes
+data_ops.py recovered DIR LOG           what must be true after that
 """
 import argparse
 import array
@@ -424,6 +426,105 @@ def fill(path):
     print(done)
 
 
+CELL = 16
+
+
+def cells(number, version, at, size):
+    """Bytes that say which file, which change and which place they belong to."""
+    return b"".join(struct.pack("<IIQ", number, version, o) for o in range(at, at + size, CELL))
+
+
+class Log:
+    """Promises, kept outside of the disk under test."""
+
+    def __init__(self, path):
+        self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def add(self, *words):
+        os.write(self.fd, (" ".join(map(str, words)) + "\n").encode())
+        os.fsync(self.fd)
+
+
+def work(where, log_path, seed):
+    """Changes files. Before a file is touched the log says so; after its fsync, what is in it."""
+    rnd = random.Random(seed)
+    log = Log(log_path)
+    version = seed << 16 & 0xFFFF0000
+    while True:
+        number = rnd.randrange(1, 20)
+        path = f"{where}/{number}"
+        log.add("touch", number)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT)
+        for _ in range(rnd.randrange(1, 12)):
+            version += 1
+            size = os.fstat(fd).st_size
+            at = rnd.randrange(0, max(size * 5 // 4, 1 << 18)) & -CELL
+            n = min(1 << rnd.randrange(4, 20), (8 << 20) - at)
+            what = rnd.randrange(8)
+            if what == 0:
+                os.ftruncate(fd, at)
+            elif what == 1 and n > 0:
+                if at + n > size:
+                    os.ftruncate(fd, at + n)
+                base = at & -PAGE
+                with mmap.mmap(fd, at - base + n, offset=base) as m:
+                    m[at - base:] = cells(number, version, at, n)
+            elif what == 2 and n >= PAGE:
+                at &= -PAGE
+                buf = mmap.mmap(-1, n & -PAGE)
+                buf[:] = cells(number, version, at, n & -PAGE)
+                d = os.open(path, os.O_WRONLY | os.O_DIRECT)
+                os.pwritev(d, [buf], at)
+                os.close(d)
+            elif n > 0:
+                os.pwrite(fd, cells(number, version, at, n), at)
+        if rnd.randrange(4):
+            (os.fsync if rnd.randrange(2) else os.fdatasync)(fd)
+            data = os.pread(fd, 1 << 24, 0)
+            log.add("synced", number, len(data), hashlib.sha256(data).hexdigest())
+        if rnd.randrange(10) == 0:
+            os.unlink(path)
+            log.add("gone", number)
+        os.close(fd)
+
+
+def recovered(where, log_path):
+    state = {}
+    with open(log_path) as f:
+        for line in f:
+            words = line.split()
+            state[int(words[1])] = words
+    exact = 0
+    for number, words in state.items():
+        path = f"{where}/{number}"
+        if words[0] == "gone":
+            # The unlink itself was not synced.
+            pass
+        try:
+            with open(path, "rb") as f:
+                data = f.read()
+        except FileNotFoundError:
+            if words[0] == "synced":
+                fail(f"{path} is lost, with {words[2]} bytes that were synced")
+            continue
+        if words[0] == "synced":
+            if len(data) != int(words[2]):
+                fail(f"{path} has {len(data)} bytes of {words[2]} that were synced")
+            if hashlib.sha256(data).hexdigest() != words[3]:
+                fail(f"{path} is not what was synced")
+            exact += 1
+        # Whatever else happened: a file holds its own bytes, in their place, or zeroes.
+        if len(data) % CELL:
+            fail(f"{path} has a size that it never had: {len(data)}")
+        for at in range(0, len(data), CELL):
+            cell = data[at:at + CELL]
+            if cell != b"\0" * CELL:
+                owner, _, place = struct.unpack("<IIQ", cell)
+                if owner != number or place != at:
+                    fail(f"{path} at {at} has bytes of file {owner} at {place}")
+    print(f"{exact} of {len(state)} files exactly as synced")
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("what")
@@ -436,6 +537,10 @@ def main():
     a = p.parse_args()
     if a.what == "fsx":
         Fsx(a.file, a.seed, a.size, a.direct).run(a.ops)
+    elif a.what == "work":
+        work(a.file, a.rest[0], a.seed)
+    elif a.what == "recovered":
+        recovered(a.file, a.rest[0])
     elif a.what == "extents":
         print(len(extents(a.file)))
     elif a.what == "pattern":
