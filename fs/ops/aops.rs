@@ -2,19 +2,21 @@
 
 //! Where file data lies: the decisions behind `vfs::iomap`.
 //!
-//! Lock order: folio -> transaction handle -> the inode's metadata lock -> allocation group -> buffer. The metadata lock
-//! is never held when a handle is begun, so each change looks again at what it saw before it had one.
+//! Lock order: folio -> transaction handle -> the inode's metadata lock -> allocation group ->
+//! buffer. The metadata lock is never held when a handle is begun, so each change looks again at
+//! what it saw before it had one.
 //!
-//! Blocks are allocated *unwritten* when the page cache is written to (there is no delayed allocation yet; it would live
-//! in [`allocate`], as a reservation, and in write-back's lookup). They become written, in one transaction with the size
-//! on disk, when the data is on the medium: see [`finish_write`]. A crash in between shows zeroes or the old size, never
-//! someone else's bytes.
+//! Blocks are allocated *unwritten* when the page cache is written to (there is no delayed
+//! allocation yet; it would live in [`allocate`], as a reservation, and in write-back's lookup).
+//! They become written, in one transaction with the size on disk, when the data is on the medium:
+//! see [`finish_write`]. A crash in between shows zeroes or the old size, never someone else's
+//! bytes.
 
 use kernel::error::code::*;
 use kernel::prelude::*;
 
-use crate::libvexfs::extent::Mapping;
 use crate::libvexfs::errno::enodata;
+use crate::libvexfs::extent::Mapping;
 use crate::libvexfs::journal::{tid_geq, Store, Trans};
 use crate::libvexfs::{credits, format::Inode, Mode};
 use crate::vfs::inode::VexInode;
@@ -93,15 +95,19 @@ fn read(vi: &VexInode, core: &Inode, want: &Want) -> Result<Extent> {
 ///
 /// # Errors
 ///
-/// EAGAIN when it would sleep and must not; ENODATA for data that is offline, unless it is only reported: who uses it
-/// recalls it first, and again if it has gone in between (`ops::file`).
+/// EAGAIN when it would sleep and must not; ENODATA for data that is offline, unless it is only
+/// reported: who uses it recalls it first, and again if it has gone in between (`ops::file`).
 ///
 /// # Context
 ///
 /// May hold a folio lock.
 pub(crate) fn lookup(vi: &VexInode, want: &Want) -> Result<Extent> {
     vi.check_running()?;
-    let core = if want.nowait { vi.core().try_read().ok_or(EAGAIN)? } else { vi.core().read() };
+    let core = if want.nowait {
+        vi.core().try_read().ok_or(EAGAIN)?
+    } else {
+        vi.core().read()
+    };
     if want.nowait && !core.data_in_core() {
         return Err(EAGAIN);
     }
@@ -112,12 +118,13 @@ pub(crate) fn lookup(vi: &VexInode, want: &Want) -> Result<Extent> {
     Ok(extent)
 }
 
-/// Maps `want` for writing: where nothing is mapped, blocks are allocated, unwritten, in as long an extent as there is.
+/// Maps `want` for writing: where nothing is mapped, blocks are allocated, unwritten, in as long an
+/// extent as there is.
 ///
 /// # Errors
 ///
-/// EAGAIN when it would sleep or allocate and must not; ENOSPC when there is no space, freed blocks that wait for a
-/// commit included.
+/// EAGAIN when it would sleep or allocate and must not; ENOSPC when there is no space, freed blocks
+/// that wait for a commit included.
 ///
 /// # Context
 ///
@@ -125,9 +132,15 @@ pub(crate) fn lookup(vi: &VexInode, want: &Want) -> Result<Extent> {
 pub(crate) fn allocate(vi: &VexInode, want: &Want) -> Result<Extent> {
     let seen = lookup(vi, want)?;
     if want.overwrite_only {
-        // Part of a request cannot be taken back, and a block that is not written would need zeroing around the data.
-        let plain = matches!(seen.kind, Kind::Written(_)) || (matches!(seen.kind, Kind::Unwritten(_)) && want.aligned);
-        return if plain && seen.count == want.count { Ok(seen) } else { Err(EAGAIN) };
+        // Part of a request cannot be taken back, and a block that is not written would need
+        // zeroing around the data.
+        let plain = matches!(seen.kind, Kind::Written(_))
+            || (matches!(seen.kind, Kind::Unwritten(_)) && want.aligned);
+        return if plain && seen.count == want.count {
+            Ok(seen)
+        } else {
+            Err(EAGAIN)
+        };
     }
     if want.nowait && (seen.kind == Kind::Hole || (want.direct && seen.count < want.count)) {
         return Err(EAGAIN);
@@ -139,8 +152,8 @@ pub(crate) fn allocate(vi: &VexInode, want: &Want) -> Result<Extent> {
     settled(vi, || allocate_once(vi, want))
 }
 
-/// Runs a transaction, and once more if there was no space but some comes back with a commit: what was freed lately can
-/// be used when its transaction is durable.
+/// Runs a transaction, and once more if there was no space but some comes back with a commit: what
+/// was freed lately can be used when its transaction is durable.
 pub(crate) fn settled<T>(vi: &VexInode, mut transaction: impl FnMut() -> Result<T>) -> Result<T> {
     match transaction() {
         Err(e) if e == ENOSPC && vi.fs().settle()? => transaction(),
@@ -157,12 +170,17 @@ fn allocate_once(vi: &VexInode, want: &Want) -> Result<Extent> {
     let seen = read(vi, &core, want)?;
     let result = match seen.kind {
         // As near behind the extent before it as there is space.
-        Kind::Hole => match fs.allocate(&mut t, &mut core, want.first, seen.count, 0, Mode::Normal) {
+        Kind::Hole => match fs.allocate(&mut t, &mut core, want.first, seen.count, 0, Mode::Normal)
+        {
             Ok(_) => {
                 vi.data().changed();
                 vi.data().note(t.tid(), true);
                 vi.show_blocks(&core);
-                read(vi, &core, want).map(|extent| Extent { new: true, uncommitted: true, ..extent })
+                read(vi, &core, want).map(|extent| Extent {
+                    new: true,
+                    uncommitted: true,
+                    ..extent
+                })
             }
             Err(e) => Err(e),
         },
@@ -170,19 +188,27 @@ fn allocate_once(vi: &VexInode, want: &Want) -> Result<Extent> {
         _ => Ok(seen),
     };
     drop(core);
-    // After a failure the handle is only dropped: that aborts the journal if something was changed already.
+    // After a failure the handle is only dropped: that aborts the journal if something was changed
+    // already.
     let extent = result?;
     t.stop()?;
     Ok(extent)
 }
 
-/// The data of `[pos, pos + len)` is on the medium: makes its extents written and the size on disk cover it. For a direct
-/// write the size in core grows here too, after the conversion: before it, a reader would find zeroes.
+/// The data of `[pos, pos + len)` is on the medium: makes its extents written and the size on disk
+/// cover it. For a direct write the size in core grows here too, after the conversion: before it, a
+/// reader would find zeroes.
 ///
 /// # Context
 ///
 /// Task context, in a nofs scope, no folio lock. Begins transactions.
-pub(crate) fn finish_write(vi: &VexInode, pos: u64, len: u64, unwritten: bool, direct: bool) -> Result {
+pub(crate) fn finish_write(
+    vi: &VexInode,
+    pos: u64,
+    len: u64,
+    unwritten: bool,
+    direct: bool,
+) -> Result {
     vi.check_running()?;
     let end = pos.saturating_add(len);
     if !unwritten && end <= vi.disk_size() && (!direct || end <= vi.size()) {
@@ -195,7 +221,8 @@ pub(crate) fn finish_write(vi: &VexInode, pos: u64, len: u64, unwritten: bool, d
     Ok(())
 }
 
-/// One transaction of [`finish_write`], from block `next` on. Returns the first block that is left to do.
+/// One transaction of [`finish_write`], from block `next` on. Returns the first block that is left
+/// to do.
 fn finish_part(vi: &VexInode, next: u64, end: u64, unwritten: bool, direct: bool) -> Result<u64> {
     let fs = vi.fs();
     let last = end.div_ceil(BLOCK);
@@ -207,7 +234,11 @@ fn finish_part(vi: &VexInode, next: u64, end: u64, unwritten: bool, direct: bool
         done = next.saturating_add(converted.max(1)).min(last);
         vi.data().changed();
     }
-    let reached = if done >= last { end } else { done << BLOCK_SHIFT };
+    let reached = if done >= last {
+        end
+    } else {
+        done << BLOCK_SHIFT
+    };
     if direct && reached > vi.size() {
         vi.set_size(reached);
     }

@@ -2,8 +2,9 @@
 
 //! Reading, writing and syncing regular files.
 //!
-//! Order of a write: wait for data that is offline (no lock held) -> `i_rwsem` -> the VFS's checks -> zero the gap behind
-//! the old end of file -> the version transaction, durable, if somebody described the old contents -> the bytes.
+//! Order of a write: wait for data that is offline (no lock held) -> `i_rwsem` -> the VFS's checks
+//! -> zero the gap behind the old end of file -> the version transaction, durable, if somebody
+//! described the old contents -> the bytes.
 
 use kernel::prelude::*;
 
@@ -18,8 +19,9 @@ use crate::vfs::file::{Mode, Request, RwLocked};
 use crate::vfs::inode::VexInode;
 use crate::vfs::iomap::{self, BLOCK};
 
-/// The bytes `[start, end)` are about to change: the version of the contents moves on, and what describes these bytes is
-/// marked stale, durably, before the first of them changes. Free for files that nothing describes.
+/// The bytes `[start, end)` are about to change: the version of the contents moves on, and what
+/// describes these bytes is marked stale, durably, before the first of them changes. Free for files
+/// that nothing describes.
 ///
 /// # Context
 ///
@@ -66,16 +68,28 @@ pub(crate) fn read(request: &mut Request<'_>) -> Result<usize> {
 
 /// Waits until what a read wants is not offline.
 fn staging_for_read(request: &Request<'_>) -> Result {
-    staging::before_read(request.inode(), request.pos(), request.count(), request.impatient())
+    staging::before_read(
+        request.inode(),
+        request.pos(),
+        request.count(),
+        request.impatient(),
+    )
 }
 
 /// Waits until what a write wants to change, or to zero, is not offline.
 fn staging_for_write(request: &Request<'_>) -> Result {
     let (pos, count) = (request.pos(), request.count());
-    staging::before_write(request.inode(), pos, count, request.append(), request.impatient())
+    staging::before_write(
+        request.inode(),
+        pos,
+        count,
+        request.append(),
+        request.impatient(),
+    )
 }
 
-/// Does `io` once `recall` says that the data it needs is here, and again if that has gone offline in between.
+/// Does `io` once `recall` says that the data it needs is here, and again if that has gone offline
+/// in between.
 fn online(
     request: &mut Request<'_>,
     recall: fn(&Request<'_>) -> Result,
@@ -180,7 +194,8 @@ fn prepare(request: &mut Request<'_>, vi: &VexInode) -> Result {
     before_change(vi, pos.min(size), end)
 }
 
-/// The file grows beyond its end: what lies between must read as zeroes, in the block of the old end of file too.
+/// The file grows beyond its end: what lies between must read as zeroes, in the block of the old
+/// end of file too.
 ///
 /// # Context
 ///
@@ -195,8 +210,9 @@ fn zero_gap(vi: &VexInode, pos: u64) -> Result {
     }
     let _invalidate = vi.invalidate_lock();
     let zeroed = iomap::zero_range(vi, size, pos - size)?;
-    // The size on disk grows when data behind the gap is on disk. The old last block's rest must be zero by then: after a
-    // truncate, or when we do not know, the zeroes are written first. Later growth finds it clean.
+    // The size on disk grows when data behind the gap is on disk. The old last block's rest must be
+    // zero by then: after a truncate, or when we do not know, the zeroes are written first. Later
+    // growth finds it clean.
     if zeroed && !vi.data().tail_clean() {
         vi.write_and_wait(size, pos - 1)?;
     }
@@ -211,18 +227,27 @@ fn write_direct(request: &mut Request<'_>) -> Result<usize> {
     if (request.pos() | count) & (vi.sector_size() - 1) != 0 {
         return Err(EINVAL);
     }
-    // Parts of blocks are zeroed around data in blocks that were never written, so two such writes to one block must
-    // not run side by side. A plain overwrite needs no zeroing: try that first.
+    // Parts of blocks are zeroed around data in blocks that were never written, so two such writes
+    // to one block must not run side by side. A plain overwrite needs no zeroing: try that first.
     let mut alone = false;
     loop {
         let exclusive = alone || request.may_remove_privs() || vi.data().needs_trim();
-        let mode = if exclusive { Mode::Exclusive } else { Mode::Shared };
+        let mode = if exclusive {
+            Mode::Exclusive
+        } else {
+            Mode::Shared
+        };
         let mut lock = RwLocked::take(vi, mode, request.nowait())?;
         if request.generic_checks()? == 0 {
             return Ok(0);
         }
-        // Where it goes is known only now (O_APPEND, limits), and the size holds still only under the exclusive lock.
-        let (pos, end, size) = (request.pos(), request.pos().saturating_add(request.count()), vi.size());
+        // Where it goes is known only now (O_APPEND, limits), and the size holds still only under
+        // the exclusive lock.
+        let (pos, end, size) = (
+            request.pos(),
+            request.pos().saturating_add(request.count()),
+            vi.size(),
+        );
         let aligned = (pos | end) & (BLOCK - 1) == 0;
         if mode == Mode::Shared && (pos > size || (!aligned && end >= size)) {
             drop(lock);
@@ -241,7 +266,13 @@ fn write_direct(request: &mut Request<'_>) -> Result<usize> {
             bindings::IOMAP_DIO_OVERWRITE_ONLY
         };
         match request.direct_write(flags) {
-            Err(e) if e == EAGAIN && flags == bindings::IOMAP_DIO_OVERWRITE_ONLY && !request.nowait() => alone = true,
+            Err(e)
+                if e == EAGAIN
+                    && flags == bindings::IOMAP_DIO_OVERWRITE_ONLY
+                    && !request.nowait() =>
+            {
+                alone = true
+            }
             other => return other,
         }
     }
@@ -260,8 +291,8 @@ pub(crate) fn sync_metadata(vi: &VexInode, datasync: bool) -> Result {
     if !datasync {
         vi.flush_attributes()?;
     }
-    // The data is in the device's cache. The commit record of a transaction that is still to come flushes it too;
-    // otherwise nothing has flushed it yet.
+    // The data is in the device's cache. The commit record of a transaction that is still to come
+    // flushes it too; otherwise nothing has flushed it yet.
     let tid = vi.data().commit_tid(datasync);
     let flush = !vi.commit_will_flush(tid);
     vi.commit_tid(tid)?;

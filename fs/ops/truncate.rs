@@ -2,10 +2,11 @@
 
 //! Changing the size of a file.
 //!
-//! Down: the page cache goes first, then one transaction sets the size on disk and frees as many blocks as it may. If
-//! more are left, the same transaction enters the inode into its group's orphan tree, and further transactions go on; the
-//! last one takes it out again. A crash in between leaves an orphan with links, which mount cuts to its size. Blocks with
-//! data beyond the end of file exist only with such a record: a file that grew over them would show what was cut off.
+//! Down: the page cache goes first, then one transaction sets the size on disk and frees as many
+//! blocks as it may. If more are left, the same transaction enters the inode into its group's
+//! orphan tree, and further transactions go on; the last one takes it out again. A crash in between
+//! leaves an orphan with links, which mount cuts to its size. Blocks with data beyond the end of
+//! file exist only with such a record: a file that grew over them would show what was cut off.
 //!
 //! Up: what the file grows over must read as zeroes, on disk before the size is.
 
@@ -21,8 +22,8 @@ use crate::libvexfs::orphan;
 use crate::ops::file::before_change;
 use crate::ops::{aops::settled, staging};
 use crate::vfs::inode::VexInode;
-use crate::vfs::store::Handle;
 use crate::vfs::iomap::{self, BLOCK};
+use crate::vfs::store::Handle;
 
 /// What one transaction of a change of size dirties at worst.
 const CREDITS: usize = credits::TRUNCATE + credits::ORPHAN + credits::INODE;
@@ -31,8 +32,8 @@ const CREDITS: usize = credits::TRUNCATE + credits::ORPHAN + credits::INODE;
 ///
 /// # Errors
 ///
-/// ENOSPC cannot happen on the way down. After EIO or ENOMEM on the way down the file has its new size, but not all
-/// blocks may be free: the next growth, unlink or mount finishes.
+/// ENOSPC cannot happen on the way down. After EIO or ENOMEM on the way down the file has its new
+/// size, but not all blocks may be free: the next growth, unlink or mount finishes.
 ///
 /// # Context
 ///
@@ -57,20 +58,20 @@ pub(crate) fn setsize(vi: &VexInode, new: u64) -> Result {
     let zeroed = if new > old {
         iomap::zero_range(vi, old, new - old)?
     } else if new % BLOCK != 0 {
-        // The rest of the last block: it must be zero if the file grows again. On disk it is zero when that happens, not
-        // now: a crash must not show the old size with zeroes.
+        // The rest of the last block: it must be zero if the file grows again. On disk it is zero
+        // when that happens, not now: a crash must not show the old size with zeroes.
         vi.data().set_tail_clean(false);
         iomap::zero_range(vi, new, BLOCK - new % BLOCK)?;
         false
     } else {
         false
     };
-    // Sets the size in core and drops the folios behind it. Folio locks come before handles, so this is done outside of
-    // any transaction; from here on nobody sees the old size.
+    // Sets the size in core and drops the folios behind it. Folio locks come before handles, so
+    // this is done outside of any transaction; from here on nobody sees the old size.
     vi.truncate_pagecache(new);
 
-    // The size on disk may only pass over data and zeroes that are on disk: a crash must neither show a block's old
-    // tail nor a file full of holes where bytes were.
+    // The size on disk may only pass over data and zeroes that are on disk: a crash must neither
+    // show a block's old tail nor a file full of holes where bytes were.
     let disk = vi.disk_size();
     if new > disk && (zeroed || old != disk) {
         vi.write_and_wait(disk, new - 1)?;
@@ -81,8 +82,8 @@ pub(crate) fn setsize(vi: &VexInode, new: u64) -> Result {
     finish(vi)
 }
 
-/// The first transaction of a change of size: the size on disk, and as many of the blocks behind it as it may free. True:
-/// nothing is left to do.
+/// The first transaction of a change of size: the size on disk, and as many of the blocks behind it
+/// as it may free. True: nothing is left to do.
 fn cut(vi: &VexInode, new: u64) -> Result<bool> {
     let fs = vi.fs();
     let first = new.div_ceil(BLOCK);
@@ -107,22 +108,24 @@ fn cut(vi: &VexInode, new: u64) -> Result<bool> {
         core.size = old;
     }
     drop(core);
-    // After a failure the handle is only dropped: that aborts the journal if something was changed already.
+    // After a failure the handle is only dropped: that aborts the journal if something was changed
+    // already.
     let done = result?;
     t.stop()?;
     vi.data().set_trim(!done);
     Ok(done)
 }
 
-/// Logs the new size, and does the first step of freeing from block `beyond` on. True: nothing is left to do.
+/// Logs the new size, and does the first step of freeing from block `beyond` on. True: nothing is
+/// left to do.
 fn begin_cut(vi: &VexInode, t: &mut Handle, core: &mut Inode, beyond: Option<u64>) -> Result<bool> {
     let fs = vi.fs();
     let Some(first) = beyond else {
         fs.log_inode(t, core)?;
         return Ok(true);
     };
-    // Extents that fit in the root go in one step. For more, the record comes first: whatever happens behind it, the rest
-    // is found.
+    // Extents that fit in the root go in one step. For more, the record comes first: whatever
+    // happens behind it, the rest is found.
     if !core.data_in_core() {
         fs.orphan_add(t, core, orphan::TRUNCATE)?;
     }
@@ -131,7 +134,8 @@ fn begin_cut(vi: &VexInode, t: &mut Handle, core: &mut Inode, beyond: Option<u64
     Ok(done && (core.state & STATE_ORPHAN == 0 || core.nlink == 0))
 }
 
-/// Frees the blocks beyond the end of file that an earlier change of size left, and takes the orphan record out.
+/// Frees the blocks beyond the end of file that an earlier change of size left, and takes the
+/// orphan record out.
 ///
 /// # Context
 ///
@@ -169,8 +173,8 @@ fn finish_step(vi: &VexInode, first: u64) -> Result<bool> {
     Ok(done)
 }
 
-/// Frees what a write allocated beyond the end of file and did not use. Errors are left for the next change of size: the
-/// blocks are unwritten, and nobody sees them.
+/// Frees what a write allocated beyond the end of file and did not use. Errors are left for the
+/// next change of size: the blocks are unwritten, and nobody sees them.
 ///
 /// # Context
 ///

@@ -2,13 +2,14 @@
 
 //! Completion of file data writes.
 //!
-//! A write that needs a transaction when it is done (an unwritten extent becomes written, the size on disk grows)
-//! cannot be completed in interrupt context. Its ioend is put on the list of its inode, and a work item on the mount's
-//! own queue takes the whole list, sorts and merges it, and completes it. The folios stay under write-back until then:
-//! whoever waits for write-back waits for the transaction's handle too.
+//! A write that needs a transaction when it is done (an unwritten extent becomes written, the size
+//! on disk grows) cannot be completed in interrupt context. Its ioend is put on the list of its
+//! inode, and a work item on the mount's own queue takes the whole list, sorts and merges it, and
+//! completes it. The folios stay under write-back until then: whoever waits for write-back waits
+//! for the transaction's handle too.
 //!
-//! [`DataState`] is what each inode keeps for that, and for knowing when a mapping is stale and which commit makes the
-//! inode durable.
+//! [`DataState`] is what each inode keeps for that, and for knowing when a mapping is stale and
+//! which commit makes the inode durable.
 
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,8 +25,9 @@ use crate::vfs::inode::VexInode;
 
 /// The workqueue of a mount on which ioends are completed.
 ///
-/// Reclaim waits for write-back, so the queue has a rescuer (`WQ_MEM_RECLAIM`). Each mount has its own: the image of
-/// one may be a file on another, and the inner one's completions must not wait in line before the outer one's.
+/// Reclaim waits for write-back, so the queue has a rescuer (`WQ_MEM_RECLAIM`). Each mount has its
+/// own: the image of one may be a file on another, and the inner one's completions must not wait in
+/// line before the outer one's.
 pub(crate) struct IoendQueue(ptr::NonNull<bindings::workqueue_struct>);
 
 // SAFETY: A workqueue may be used from any task.
@@ -54,13 +56,15 @@ impl IoendQueue {
 
 impl Drop for IoendQueue {
     fn drop(&mut self) {
-        // SAFETY: We own the queue. Inodes are evicted before the mount's data is dropped, and eviction waits for
-        // write-back, so nothing can be queued any more; what still runs is drained here.
+        // SAFETY: We own the queue. Inodes are evicted before the mount's data is dropped, and
+        // eviction waits for write-back, so nothing can be queued any more; what still runs is
+        // drained here.
         unsafe { bindings::destroy_workqueue(self.0.as_ptr()) };
     }
 }
 
-/// The newest of the transactions that were noted. Two that run side by side may come in either order.
+/// The newest of the transactions that were noted. Two that run side by side may come in either
+/// order.
 struct NewestTid(AtomicU64);
 
 impl NewestTid {
@@ -73,9 +77,12 @@ impl NewestTid {
 
     fn note(&self, tid: Tid) {
         // An error says that a newer one is there.
-        let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |old| {
-            (old & Self::KNOWN == 0 || tid_geq(tid, old as Tid)).then_some(Self::KNOWN | u64::from(tid))
-        });
+        let _ = self
+            .0
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |old| {
+                (old & Self::KNOWN == 0 || tid_geq(tid, old as Tid))
+                    .then_some(Self::KNOWN | u64::from(tid))
+            });
     }
 
     fn get(&self) -> Tid {
@@ -90,10 +97,11 @@ pub(crate) struct DataState {
     ioends: Opaque<bindings::list_head>,
     lock: Opaque<bindings::spinlock_t>,
     work: Opaque<bindings::work_struct>,
-    /// Counts the changes of the extent map: the cookie that tells a stale mapping from a good one. Changes only under
-    /// the inode's metadata lock held for write.
+    /// Counts the changes of the extent map: the cookie that tells a stale mapping from a good one.
+    /// Changes only under the inode's metadata lock held for write.
     map_seq: AtomicU64,
-    /// The newest transactions that changed anything of the inode, and anything that its data depends on.
+    /// The newest transactions that changed anything of the inode, and anything that its data
+    /// depends on.
     sync_tid: NewestTid,
     datasync_tid: NewestTid,
     /// Blocks beyond the end of file may be left to free: see `ops::truncate`.
@@ -112,9 +120,11 @@ impl DataState {
     ///
     /// # Safety
     ///
-    /// `this` must point to memory for a `DataState` that nobody else uses yet and that does not move afterwards.
+    /// `this` must point to memory for a `DataState` that nobody else uses yet and that does not
+    /// move afterwards.
     pub(crate) unsafe fn init(this: *mut Self) {
-        // SAFETY: The caller gives us the memory. Writing whole fields does not read what was there.
+        // SAFETY: The caller gives us the memory. Writing whole fields does not read what was
+        // there.
         unsafe {
             bindings::INIT_LIST_HEAD((&raw mut (*this).ioends).cast());
             bindings::vexfs_helper_spin_lock_init(
@@ -136,12 +146,14 @@ impl DataState {
         self.map_seq.load(Ordering::Acquire)
     }
 
-    /// The extent map changed: mappings that were read before are stale. Call it with the metadata lock held for write.
+    /// The extent map changed: mappings that were read before are stale. Call it with the metadata
+    /// lock held for write.
     pub(crate) fn changed(&self) {
         self.map_seq.fetch_add(1, Ordering::Release);
     }
 
-    /// Transaction `tid` changed the inode; `datasync`: something that its data needs to be read back.
+    /// Transaction `tid` changed the inode; `datasync`: something that its data needs to be read
+    /// back.
     pub(crate) fn note(&self, tid: Tid, datasync: bool) {
         self.sync_tid.note(tid);
         if datasync {
@@ -173,7 +185,8 @@ impl DataState {
         self.tail_clean.store(clean, Ordering::Release);
     }
 
-    /// Whether the last block's rest is known to be zero on disk. Writes keep it so: write-back zeroes it each time.
+    /// Whether the last block's rest is known to be zero on disk. Writes keep it so: write-back
+    /// zeroes it each time.
     pub(crate) fn tail_clean(&self) -> bool {
         self.tail_clean.load(Ordering::Acquire)
     }
@@ -184,8 +197,9 @@ impl DataState {
     ///
     /// `ioend` must be a finished ioend of the inode that this state belongs to, and on no list.
     unsafe fn push(&self, queue: &IoendQueue, ioend: *mut bindings::iomap_ioend) {
-        // SAFETY: The lock and the list were initialised by `init`. The work is queued under the lock: once the ioend
-        // is on the list and the lock is dropped, the worker may complete it and the inode may go away.
+        // SAFETY: The lock and the list were initialised by `init`. The work is queued under the
+        // lock: once the ioend is on the list and the lock is dropped, the worker may complete it
+        // and the inode may go away.
         unsafe {
             let flags = bindings::vexfs_helper_spin_lock_irqsave(self.lock.get());
             let head = self.ioends.get();
@@ -211,7 +225,8 @@ static LOCK_CLASS: LockClass = LockClass(core::cell::UnsafeCell::new(pin_init::z
 /// Called by the block layer, once, for a bio inside an ioend of an inode of ours.
 pub(crate) unsafe extern "C" fn end_bio(bio: *mut bindings::bio) {
     // SAFETY: `vfs::iomap` sets this function only on the bios of ioends.
-    let ioend: *mut bindings::iomap_ioend = unsafe { kernel::container_of!(bio, bindings::iomap_ioend, io_bio) };
+    let ioend: *mut bindings::iomap_ioend =
+        unsafe { kernel::container_of!(bio, bindings::iomap_ioend, io_bio) };
     // SAFETY: The folios of the ioend are under write-back, which keeps the inode.
     let inode = unsafe { VexInode::from_raw((*ioend).io_inode) };
     // SAFETY: The ioend is finished, belongs to this inode and is on no list.
@@ -224,14 +239,23 @@ pub(crate) unsafe extern "C" fn end_bio(bio: *mut bindings::bio) {
 ///
 /// Called by the workqueue with the `work` of a `DataState`.
 unsafe extern "C" fn complete(work: *mut bindings::work_struct) {
-    // SAFETY: `init` registered this function only for the `work` field, and `Opaque` is transparent. The inode lives:
-    // its ioends are on the list.
-    let data: *mut DataState = unsafe { kernel::container_of!(work.cast::<Opaque<bindings::work_struct>>(), DataState, work) };
-    let mut list = bindings::list_head { next: ptr::null_mut(), prev: ptr::null_mut() };
+    // SAFETY: `init` registered this function only for the `work` field, and `Opaque` is
+    // transparent. The inode lives: its ioends are on the list.
+    let data: *mut DataState = unsafe {
+        kernel::container_of!(
+            work.cast::<Opaque<bindings::work_struct>>(),
+            DataState,
+            work
+        )
+    };
+    let mut list = bindings::list_head {
+        next: ptr::null_mut(),
+        prev: ptr::null_mut(),
+    };
     let list = &raw mut list;
 
-    // SAFETY: The inode's list is moved to ours under its lock. From here on we touch our list alone: the inode may be
-    // freed as soon as its last ioend is finished.
+    // SAFETY: The inode's list is moved to ours under its lock. From here on we touch our list
+    // alone: the inode may be freed as soon as its last ioend is finished.
     unsafe {
         bindings::INIT_LIST_HEAD(list);
         let flags = bindings::vexfs_helper_spin_lock_irqsave((*data).lock.get());
@@ -247,14 +271,15 @@ unsafe extern "C" fn complete(work: *mut bindings::work_struct) {
         bindings::iomap_sort_ioends(list);
     }
 
-    // SAFETY: Each entry of the list is an ioend that we own now. `iomap_ioend_try_merge` takes those off our list that
-    // it merges, and `iomap_finish_ioends` ends and frees the merged whole.
+    // SAFETY: Each entry of the list is an ioend that we own now. `iomap_ioend_try_merge` takes
+    // those off our list that it merges, and `iomap_finish_ioends` ends and frees the merged whole.
     unsafe {
         while !ptr::eq((*list).next, list) {
             let entry = (*list).next;
             (*(*entry).next).prev = list;
             (*list).next = (*entry).next;
-            let ioend: *mut bindings::iomap_ioend = kernel::container_of!(entry, bindings::iomap_ioend, io_list);
+            let ioend: *mut bindings::iomap_ioend =
+                kernel::container_of!(entry, bindings::iomap_ioend, io_list);
             bindings::iomap_ioend_try_merge(ioend, list);
             finish(ioend);
             bindings::vexfs_helper_cond_resched();
@@ -266,7 +291,8 @@ unsafe extern "C" fn complete(work: *mut bindings::work_struct) {
 ///
 /// # Safety
 ///
-/// The caller passes ownership of a finished ioend whose `io_list` is the head of those merged into it.
+/// The caller passes ownership of a finished ioend whose `io_list` is the head of those merged into
+/// it.
 unsafe fn finish(ioend: *mut bindings::iomap_ioend) {
     // Write-back on behalf of reclaim may wait for us: allocations must not enter the file system.
     // SAFETY: Restored below, by the same task.
@@ -277,7 +303,13 @@ unsafe fn finish(ioend: *mut bindings::iomap_ioend) {
         match bindings::blk_status_to_errno((*ioend).io_bio.bi_status) {
             0 => {
                 let unwritten = u32::from((*ioend).io_flags) & bindings::IOMAP_IOEND_UNWRITTEN != 0;
-                match aops::finish_write(inode, (*ioend).io_offset as u64, (*ioend).io_size as u64, unwritten, false) {
+                match aops::finish_write(
+                    inode,
+                    (*ioend).io_offset as u64,
+                    (*ioend).io_size as u64,
+                    unwritten,
+                    false,
+                ) {
                     Ok(()) => 0,
                     Err(e) => e.to_errno(),
                 }

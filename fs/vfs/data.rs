@@ -42,7 +42,8 @@ impl VexInode {
         u64::from(unsafe { bindings::vexfs_helper_bdev_logical_block_size(self.bdev()) }.max(512))
     }
 
-    /// The size of a regular file as far as the disk is concerned: up to there its data was written.
+    /// The size of a regular file as far as the disk is concerned: up to there its data was
+    /// written.
     pub(crate) fn disk_size(&self) -> u64 {
         self.core().read().size
     }
@@ -56,7 +57,10 @@ impl VexInode {
         let mapping = self.mapping();
         // SAFETY: The inode lives as long as the result.
         unsafe { bindings::vexfs_helper_filemap_invalidate_lock(mapping) };
-        InvalidateLocked { mapping, _inode: PhantomData }
+        InvalidateLocked {
+            mapping,
+            _inode: PhantomData,
+        }
     }
 
     /// Waits until no direct I/O runs. `i_rwsem` is held exclusively, so none begins.
@@ -65,7 +69,8 @@ impl VexInode {
         unsafe { bindings::inode_dio_wait(self.as_ptr()) };
     }
 
-    /// Sets the size in core and drops the page cache behind it, waiting for what is being written there.
+    /// Sets the size in core and drops the page cache behind it, waiting for what is being written
+    /// there.
     pub(crate) fn truncate_pagecache(&self, size: u64) {
         // SAFETY: The inode lives; the caller holds the locks that a change of size needs.
         unsafe { bindings::truncate_setsize(self.as_ptr(), size as i64) };
@@ -74,6 +79,8 @@ impl VexInode {
     /// Writes the bytes from `first` to `last` back and waits, completion included.
     pub(crate) fn write_and_wait(&self, first: u64, last: u64) -> Result {
         // SAFETY: The inode lives; no transaction is open.
-        to_result(unsafe { bindings::filemap_write_and_wait_range(self.mapping(), first as i64, last as i64) })
+        to_result(unsafe {
+            bindings::filemap_write_and_wait_range(self.mapping(), first as i64, last as i64)
+        })
     }
 }

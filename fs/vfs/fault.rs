@@ -27,7 +27,8 @@ const OOM: vm_fault_t = bindings::vm_fault_reason_VM_FAULT_OOM;
 const RETRY: vm_fault_t = bindings::vm_fault_reason_VM_FAULT_RETRY;
 const NOPAGE: vm_fault_t = bindings::vm_fault_reason_VM_FAULT_NOPAGE;
 
-/// What an error looks like to a fault: as the kernel's `vmf_error`, and a retry for what may go away.
+/// What an error looks like to a fault: as the kernel's `vmf_error`, and a retry for what may go
+/// away.
 fn fault_of(e: Error) -> vm_fault_t {
     if e == ENOMEM {
         OOM
@@ -60,10 +61,11 @@ impl Fault {
         unsafe { bindings::vexfs_helper_vmf_may_retry(self.0) }
     }
 
-    /// Drops the lock that the fault holds (mmap_lock or the mapping's own) and keeps the file. Nothing of the fault
-    /// may be used afterwards; the answer must be a retry.
+    /// Drops the lock that the fault holds (mmap_lock or the mapping's own) and keeps the file.
+    /// Nothing of the fault may be used afterwards; the answer must be a retry.
     pub(crate) fn unlock(self) -> Option<HeldFile> {
-        // SAFETY: The fault lives; the helper takes a reference to the file and drops the lock, or returns NULL.
+        // SAFETY: The fault lives; the helper takes a reference to the file and drops the lock, or
+        // returns NULL.
         let file = unsafe { bindings::vexfs_helper_vmf_unlock_for_io(self.0) };
         (!file.is_null()).then_some(HeldFile(file))
     }
@@ -109,9 +111,11 @@ unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> vm_fault_t {
 
 /// # Safety
 ///
-/// Called by the memory management for a shared mapping of a file of ours, with a page that is about to be written to.
+/// Called by the memory management for a shared mapping of a file of ours, with a page that is
+/// about to be written to.
 unsafe extern "C" fn page_mkwrite(vmf: *mut bindings::vm_fault) -> vm_fault_t {
-    // SAFETY: The mapping holds its file, the file its inode, the inode its super block, for the whole call.
+    // SAFETY: The mapping holds its file, the file its inode, the inode its super block, for the
+    // whole call.
     unsafe {
         let inode = bindings::vexfs_helper_vmf_inode(vmf);
         let sb = (*inode).i_sb;
@@ -119,10 +123,14 @@ unsafe extern "C" fn page_mkwrite(vmf: *mut bindings::vm_fault) -> vm_fault_t {
         bindings::vexfs_helper_sb_start_pagefault(sb);
         bindings::file_update_time(bindings::vexfs_helper_vmf_file(vmf));
         let start = Fault(vmf).pos();
-        // Who describes the contents (archives, embeds) takes this lock exclusively while he marks them and writes them
-        // back, so the check and the change are one to him.
+        // Who describes the contents (archives, embeds) takes this lock exclusively while he marks
+        // them and writes them back, so the check and the change are one to him.
         bindings::vexfs_helper_filemap_invalidate_lock_shared(mapping);
-        let answer = match file::before_change(VexInode::from_raw(inode), start, start.saturating_add(BLOCK)) {
+        let answer = match file::before_change(
+            VexInode::from_raw(inode),
+            start,
+            start.saturating_add(BLOCK),
+        ) {
             Ok(()) => bindings::iomap_page_mkwrite(vmf, WRITE_OPS.as_ptr(), core::ptr::null_mut()),
             Err(e) => fault_of(e),
         };

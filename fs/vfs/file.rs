@@ -12,8 +12,9 @@ use crate::ops::{file, staging};
 use crate::vfs::bindings;
 use crate::vfs::fault::VM_OPS;
 use crate::vfs::inode::VexInode;
-use crate::vfs::iomap::{self, DIRECT_WRITE, READ_OPS, WRITE_CHECKS, WRITE_OPS};
 use crate::vfs::ioctl;
+use crate::vfs::mount::this_module;
+use crate::vfs::iomap::{self, DIRECT_WRITE, READ_OPS, WRITE_CHECKS, WRITE_OPS};
 use crate::vfs::table::Table;
 
 static AOPS: Table<address_space_operations> = Table::new(address_space_operations {
@@ -31,9 +32,10 @@ static AOPS: Table<address_space_operations> = Table::new(address_space_operatio
 });
 
 static FOPS: Table<file_operations> = Table::new(file_operations {
-    // SAFETY: Only the address is taken.
-    owner: unsafe { &raw mut bindings::__this_module },
-    fop_flags: bindings::VEXFS_FOP_BUFFER_RASYNC | bindings::VEXFS_FOP_BUFFER_WASYNC | bindings::VEXFS_FOP_DIO_PARALLEL_WRITE,
+    owner: this_module(),
+    fop_flags: bindings::VEXFS_FOP_BUFFER_RASYNC
+        | bindings::VEXFS_FOP_BUFFER_WASYNC
+        | bindings::VEXFS_FOP_DIO_PARALLEL_WRITE,
     open: Some(open),
     llseek: Some(llseek),
     read_iter: Some(read_iter),
@@ -153,7 +155,11 @@ impl<'a> Request<'a> {
     ///
     /// Both must be the VFS's, for a file of ours, and live for `'a`.
     unsafe fn new(iocb: *mut bindings::kiocb, iter: *mut bindings::iov_iter) -> Self {
-        Self { iocb, iter, _life: PhantomData }
+        Self {
+            iocb,
+            iter,
+            _life: PhantomData,
+        }
     }
 
     /// The inode of the file.
@@ -289,8 +295,8 @@ impl<'a> Request<'a> {
         to_count(unsafe { bindings::vexfs_helper_generic_write_sync(self.iocb, count as isize) })
     }
 
-    /// Writes the page cache of `[pos, pos + count)` back, waits, and drops it: after a direct write that fell back to
-    /// the page cache nobody must find stale data on the device.
+    /// Writes the page cache of `[pos, pos + count)` back, waits, and drops it: after a direct
+    /// write that fell back to the page cache nobody must find stale data on the device.
     pub(crate) fn flush_and_drop(&mut self, pos: u64, count: usize) -> Result {
         if count == 0 {
             return Ok(());
@@ -299,8 +305,14 @@ impl<'a> Request<'a> {
         // SAFETY: The inode lives.
         unsafe {
             let mapping = (*self.inode().as_ptr()).i_mapping;
-            kernel::error::to_result(bindings::filemap_write_and_wait_range(mapping, pos as i64, end as i64))?;
-            bindings::invalidate_mapping_pages(mapping, (pos >> iomap::BLOCK_SHIFT) as usize, (end >> iomap::BLOCK_SHIFT) as usize);
+            kernel::error::to_result(bindings::filemap_write_and_wait_range(
+                mapping, pos as i64, end as i64,
+            ))?;
+            bindings::invalidate_mapping_pages(
+                mapping,
+                (pos >> iomap::BLOCK_SHIFT) as usize,
+                (end >> iomap::BLOCK_SHIFT) as usize,
+            );
         }
         Ok(())
     }
@@ -325,7 +337,10 @@ unsafe extern "C" fn read_iter(iocb: *mut bindings::kiocb, iter: *mut bindings::
     count_or_errno(file::read(&mut unsafe { Request::new(iocb, iter) }))
 }
 
-unsafe extern "C" fn write_iter(iocb: *mut bindings::kiocb, iter: *mut bindings::iov_iter) -> isize {
+unsafe extern "C" fn write_iter(
+    iocb: *mut bindings::kiocb,
+    iter: *mut bindings::iov_iter,
+) -> isize {
     // SAFETY: The VFS's request, for the call.
     count_or_errno(file::write(&mut unsafe { Request::new(iocb, iter) }))
 }
@@ -370,7 +385,8 @@ unsafe extern "C" fn mmap_prepare(desc: *mut bindings::vm_area_desc) -> c_int {
     // SAFETY: The memory management passes the description of a mapping of a live file.
     unsafe {
         let file = (*desc).file;
-        if let Err(e) = VexInode::from_raw(bindings::vexfs_helper_file_inode(file)).check_running() {
+        if let Err(e) = VexInode::from_raw(bindings::vexfs_helper_file_inode(file)).check_running()
+        {
             return e.to_errno();
         }
         bindings::vexfs_helper_file_accessed(file);
@@ -379,8 +395,14 @@ unsafe extern "C" fn mmap_prepare(desc: *mut bindings::vm_area_desc) -> c_int {
     0
 }
 
-unsafe extern "C" fn fsync(file: *mut bindings::file, start: i64, end: i64, datasync: c_int) -> c_int {
-    // SAFETY: The VFS passes a live file. This waits for the ioends of the range, transactions included.
+unsafe extern "C" fn fsync(
+    file: *mut bindings::file,
+    start: i64,
+    end: i64,
+    datasync: c_int,
+) -> c_int {
+    // SAFETY: The VFS passes a live file. This waits for the ioends of the range, transactions
+    // included.
     let inode = unsafe {
         let error = bindings::file_write_and_wait_range(file, start, end);
         if error != 0 {
@@ -393,4 +415,3 @@ unsafe extern "C" fn fsync(file: *mut bindings::file, start: i64, end: i64, data
         Err(e) => e.to_errno(),
     }
 }
-

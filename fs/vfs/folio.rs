@@ -4,16 +4,14 @@
 
 use core::ptr::NonNull;
 
-use kernel::prelude::*;
-
 use crate::vfs::bindings;
 
 /// A counted reference to an uptodate folio of the page cache.
 ///
 /// # Invariants
 ///
-/// The folio is valid, one of its references is ours, and it was uptodate when we got it. Its memory is in the kernel's
-/// direct map (there is no highmem on 64 bits).
+/// The folio is valid, one of its references is ours, and it was uptodate when we got it. Its
+/// memory is in the kernel's direct map (there is no highmem on 64 bits).
 pub(crate) struct FolioRef(NonNull<bindings::folio>);
 
 // SAFETY: A folio's reference count is atomic, and its bytes are shared with everybody anyway.
@@ -51,16 +49,20 @@ impl FolioRef {
     /// Where its bytes are, for code that copes with their being written to meanwhile.
     pub(super) fn address(&self) -> *const u8 {
         // SAFETY: We hold a reference.
-        unsafe { bindings::vexfs_helper_folio_address(self.0.as_ptr()) }.cast_const().cast()
+        unsafe { bindings::vexfs_helper_folio_address(self.0.as_ptr()) }
+            .cast_const()
+            .cast()
     }
 
     /// Its bytes, all of them, also those beyond the end of file (zeroes).
     ///
-    /// The page cache of an internal inode is changed by [`super::internal_file::InternalFile::write_at`] alone, and
-    /// whoever calls that excludes readers of the same bytes. Do not look at bytes that may be written meanwhile.
+    /// The page cache of an internal inode is changed by
+    /// [`super::internal_file::InternalFile::write_at`] alone, and whoever calls that excludes
+    /// readers of the same bytes. Do not look at bytes that may be written meanwhile.
     pub(crate) fn data(&self) -> &[u8] {
-        // SAFETY: The folio is in the direct map and our reference keeps it there. That nobody writes to the bytes while
-        // they are looked at is the internal file's contract, as said above.
+        // SAFETY: The folio is in the direct map and our reference keeps it there. That nobody
+        // writes to the bytes while they are looked at is the internal file's contract, as said
+        // above.
         unsafe {
             let start: *const u8 = bindings::vexfs_helper_folio_address(self.0.as_ptr()).cast();
             core::slice::from_raw_parts(start, self.len())

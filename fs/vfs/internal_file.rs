@@ -2,10 +2,11 @@
 
 //! The data of internal inodes: what the file system keeps for itself in files that have no name.
 //!
-//! Bulk data (vectors, indexes) goes out of place through the page cache of such an inode: written with
-//! [`InternalFile::write_at`], made durable with [`InternalFile::flush`], and only then published by a small transaction.
-//! It needs neither a `struct file` nor a mount, so nothing here keeps the file system from being unmounted.
-//! Blocks are allocated, written back and converted as for any other file.
+//! Bulk data (vectors, indexes) goes out of place through the page cache of such an inode: written
+//! with [`InternalFile::write_at`], made durable with [`InternalFile::flush`], and only then
+//! published by a small transaction. It needs neither a `struct file` nor a mount, so nothing here
+//! keeps the file system from being unmounted. Blocks are allocated, written back and converted as
+//! for any other file.
 
 use core::ptr::NonNull;
 
@@ -54,12 +55,14 @@ impl InternalFile {
     ///
     /// # Context
     ///
-    /// May sleep for long (throttled by write-back). No transaction open; call it inside `sb_start_write`. The caller
-    /// excludes readers of the same bytes.
+    /// May sleep for long (throttled by write-back). No transaction open; call it inside
+    /// `sb_start_write`. The caller excludes readers of the same bytes.
     pub(crate) fn write_at(&self, pos: u64, bytes: &[u8]) -> Result {
         let _lock = RwLocked::take(&self.0, Mode::Exclusive, false)?;
         self.0.check_running()?;
-        pos.checked_add(bytes.len() as u64).filter(|end| *end <= i64::MAX as u64).ok_or(EFBIG)?;
+        pos.checked_add(bytes.len() as u64)
+            .filter(|end| *end <= i64::MAX as u64)
+            .ok_or(EFBIG)?;
         if self.0.data().needs_trim() {
             truncate::finish(&self.0)?;
         }
@@ -116,11 +119,15 @@ impl InternalFile {
         let mapping = self.mapping();
         let index = (pos >> BLOCK_SHIFT) as usize;
         loop {
-            // SAFETY: The mapping is that of an inode that we hold. The folio comes back locked and counted, or not.
-            let folio = unsafe { bindings::vexfs_helper_filemap_get_folio_write(mapping, index, bytes.len()) };
+            // SAFETY: The mapping is that of an inode that we hold. The folio comes back locked and
+            // counted, or not.
+            let folio = unsafe {
+                bindings::vexfs_helper_filemap_get_folio_write(mapping, index, bytes.len())
+            };
             let folio = NonNull::new(folio).ok_or(ENOMEM)?.as_ptr();
-            // SAFETY: The folio is locked and ours until we unlock and put it: it stays in the mapping, and its memory
-            // is in the direct map. Copying inside its size stays inside that memory.
+            // SAFETY: The folio is locked and ours until we unlock and put it: it stays in the
+            // mapping, and its memory is in the direct map. Copying inside its size stays inside
+            // that memory.
             unsafe {
                 let start = bindings::vexfs_helper_folio_pos(folio) as u64;
                 let size = bindings::vexfs_helper_folio_size(folio);
@@ -139,8 +146,8 @@ impl InternalFile {
                 if whole {
                     bindings::vexfs_helper_folio_mark_uptodate(folio);
                 }
-                // iomap marks the whole folio dirty, also blocks that we did not touch: those that are not allocated are
-                // holes that read as the zeroes they are.
+                // iomap marks the whole folio dirty, also blocks that we did not touch: those that
+                // are not allocated are holes that read as the zeroes they are.
                 bindings::folio_mark_dirty(folio);
                 if pos + n as u64 > self.0.size() {
                     self.0.set_size(pos + n as u64);
@@ -152,8 +159,8 @@ impl InternalFile {
         }
     }
 
-    /// Writes `[pos, pos + len)` back and waits until it is on the device, mapped as written by a transaction that has
-    /// ended. Durable it is with the next commit (`Store::commit`).
+    /// Writes `[pos, pos + len)` back and waits until it is on the device, mapped as written by a
+    /// transaction that has ended. Durable it is with the next commit (`Store::commit`).
     ///
     /// # Errors
     ///
@@ -201,7 +208,9 @@ impl Reader<'_> {
         let index = (pos >> BLOCK_SHIFT) as usize;
         let count = ahead.div_ceil(BLOCK).clamp(1, 4096) as usize;
         // SAFETY: The state is ours, the mapping that of an inode that we hold.
-        unsafe { bindings::vexfs_helper_page_cache_readahead(mapping, &raw mut self.ra, index, count) };
+        unsafe {
+            bindings::vexfs_helper_page_cache_readahead(mapping, &raw mut self.ra, index, count)
+        };
         read_folio(mapping, index)
     }
 
@@ -224,8 +233,10 @@ impl Reader<'_> {
 
 /// The uptodate folio at `index`, read if it has to be.
 fn read_folio(mapping: *mut bindings::address_space, index: usize) -> Result<FolioRef> {
-    // SAFETY: The callers pass the mapping of an inode that they hold; no file is needed to read ours.
-    let folio = unsafe { bindings::vexfs_helper_read_mapping_folio(mapping, index, core::ptr::null_mut()) };
+    // SAFETY: The callers pass the mapping of an inode that they hold; no file is needed to read
+    // ours.
+    let folio =
+        unsafe { bindings::vexfs_helper_read_mapping_folio(mapping, index, core::ptr::null_mut()) };
     let folio = NonNull::new(from_err_ptr(folio)?).ok_or(EIO)?;
     // SAFETY: The folio is uptodate, and its reference was made for us.
     Ok(unsafe { FolioRef::from_raw(folio) })

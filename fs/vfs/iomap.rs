@@ -2,10 +2,11 @@
 
 //! iomap: the callbacks that tell the kernel where file data lies.
 //!
-//! Modelled on XFS. What a range maps to is decided in `ops::aops`; here its answers become `struct iomap`, and iomap's
-//! calls become typed ones. Every mapping carries the inode's sequence number: `iomap_valid` (with the folio locked) and
-//! write-back compare it, so a mapping that changed behind a long write is looked up again. Data written through a stale
-//! mapping would be lost without a word: iomap skips what it takes for a hole.
+//! Modelled on XFS. What a range maps to is decided in `ops::aops`; here its answers become `struct
+//! iomap`, and iomap's calls become typed ones. Every mapping carries the inode's sequence number:
+//! `iomap_valid` (with the folio locked) and write-back compare it, so a mapping that changed
+//! behind a long write is looked up again. Data written through a stale mapping would be lost
+//! without a word: iomap skips what it takes for a hole.
 
 use core::ffi::c_int;
 
@@ -23,29 +24,41 @@ pub(crate) const BLOCK_SHIFT: u32 = 12;
 pub(crate) const BLOCK: u64 = 1 << BLOCK_SHIFT;
 
 /// Maps what is there: reads, seeks, fiemap, bmap.
-pub(crate) static READ_OPS: Table<bindings::iomap_ops> =
-    Table::new(bindings::iomap_ops { iomap_begin: Some(read_begin), iomap_end: None, iomap_next: None });
+pub(crate) static READ_OPS: Table<bindings::iomap_ops> = Table::new(bindings::iomap_ops {
+    iomap_begin: Some(read_begin),
+    iomap_end: None,
+    iomap_next: None,
+});
 
 /// Maps for buffered writes, write faults and zeroing: holes are allocated, except to be zeroed.
-pub(crate) static WRITE_OPS: Table<bindings::iomap_ops> =
-    Table::new(bindings::iomap_ops { iomap_begin: Some(write_begin), iomap_end: None, iomap_next: None });
+pub(crate) static WRITE_OPS: Table<bindings::iomap_ops> = Table::new(bindings::iomap_ops {
+    iomap_begin: Some(write_begin),
+    iomap_end: None,
+    iomap_next: None,
+});
 
 /// Checks of a mapping during buffered writes.
-pub(crate) static WRITE_CHECKS: Table<bindings::iomap_write_ops> = Table::new(bindings::iomap_write_ops {
-    get_folio: None,
-    put_folio: None,
-    iomap_valid: Some(valid),
-    read_folio_range: None,
-});
+pub(crate) static WRITE_CHECKS: Table<bindings::iomap_write_ops> =
+    Table::new(bindings::iomap_write_ops {
+        get_folio: None,
+        put_folio: None,
+        iomap_valid: Some(valid),
+        read_folio_range: None,
+    });
 
 /// Completion of direct writes.
 pub(crate) static DIRECT_WRITE: Table<bindings::iomap_dio_ops> =
-    Table::new(bindings::iomap_dio_ops { end_io: Some(direct_end), submit_io: None, bio_set: core::ptr::null_mut() });
+    Table::new(bindings::iomap_dio_ops {
+        end_io: Some(direct_end),
+        submit_io: None,
+        bio_set: core::ptr::null_mut(),
+    });
 
-static WRITEBACK: Table<bindings::iomap_writeback_ops> = Table::new(bindings::iomap_writeback_ops {
-    writeback_range: Some(writeback_range),
-    writeback_submit: Some(writeback_submit),
-});
+static WRITEBACK: Table<bindings::iomap_writeback_ops> =
+    Table::new(bindings::iomap_writeback_ops {
+        writeback_range: Some(writeback_range),
+        writeback_submit: Some(writeback_submit),
+    });
 
 /// 0 or the negative errno.
 fn errno(r: Result) -> c_int {
@@ -119,7 +132,8 @@ unsafe extern "C" fn write_begin(
 ) -> c_int {
     let want = want(pos, len, flags);
     if flags & bindings::IOMAP_ZERO != 0 {
-        // SAFETY: As our caller's; zeroing comes from `iomap_zero_range`, whose mapping is inside an `iomap_iter`.
+        // SAFETY: As our caller's; zeroing comes from `iomap_zero_range`, whose mapping is inside
+        // an `iomap_iter`.
         return errno(unsafe { zero_begin(inode, pos, &want, map) });
     }
     // SAFETY: iomap passes a live inode and its own mapping, exclusively ours for the call.
@@ -137,8 +151,8 @@ unsafe extern "C" fn write_begin(
     }))
 }
 
-/// Maps for zeroing: nothing is allocated, and of an unwritten extent only the dirty folios need to be zeroed. Handing
-/// those to iomap spares it from writing them back first.
+/// Maps for zeroing: nothing is allocated, and of an unwritten extent only the dirty folios need to
+/// be zeroed. Handing those to iomap spares it from writing them back first.
 ///
 /// # Safety
 ///
@@ -151,8 +165,15 @@ unsafe fn zero_begin(
 ) -> Result {
     // SAFETY: The caller passes a live inode.
     let inode = unsafe { VexInode::from_raw(inode) };
-    // What is offline is not zeroed here: staging zeroes what lies behind the end of file when it brings a block back.
-    let mut extent = aops::lookup(inode, &Want { report: true, ..*want })?;
+    // What is offline is not zeroed here: staging zeroes what lies behind the end of file when it
+    // brings a block back.
+    let mut extent = aops::lookup(
+        inode,
+        &Want {
+            report: true,
+            ..*want
+        },
+    )?;
     if extent.kind == Kind::Elsewhere {
         extent.kind = Kind::Hole;
     }
@@ -168,9 +189,13 @@ unsafe fn zero_begin(
         // SAFETY: The caller says that `map` is in an iterator.
         let iter = unsafe { kernel::container_of!(map, bindings::iomap_iter, iomap) };
         // SAFETY: The iterator is iomap's and live; the other pointers are to our locals.
-        unsafe { bindings::iomap_fill_dirty_folios(iter, &raw mut start, end as i64, &raw mut flags) };
+        unsafe {
+            bindings::iomap_fill_dirty_folios(iter, &raw mut start, end as i64, &raw mut flags)
+        };
         let reached = (start.max(pos) as u64).div_ceil(BLOCK);
-        extent.count = extent.count.min(reached.saturating_sub(extent.first).max(1));
+        extent.count = extent
+            .count
+            .min(reached.saturating_sub(extent.first).max(1));
     }
     // SAFETY: The mapping is exclusively ours for the call.
     fill(inode, unsafe { &mut *map }, &extent, flags);
@@ -185,8 +210,8 @@ unsafe fn zero_begin(
 unsafe extern "C" fn valid(inode: *mut bindings::inode, map: *const bindings::iomap) -> bool {
     // SAFETY: iomap passes a live inode and mapping.
     let (inode, map) = unsafe { (VexInode::from_raw(inode), &*map) };
-    // A hole is only zeroed or skipped, and nothing takes a hole from under a folio lock but an allocation that itself
-    // needs that lock to put data there.
+    // A hole is only zeroed or skipped, and nothing takes a hole from under a folio lock but an
+    // allocation that itself needs that lock to put data there.
     u32::from(map.type_) == bindings::IOMAP_HOLE || map.validity_cookie == inode.data().seq()
 }
 
@@ -195,7 +220,12 @@ unsafe extern "C" fn valid(inode: *mut bindings::inode, map: *const bindings::io
 /// # Safety
 ///
 /// Called by iomap, in task context, with the request that ended.
-unsafe extern "C" fn direct_end(iocb: *mut bindings::kiocb, size: isize, error: c_int, flags: u32) -> c_int {
+unsafe extern "C" fn direct_end(
+    iocb: *mut bindings::kiocb,
+    size: isize,
+    error: c_int,
+    flags: u32,
+) -> c_int {
     if error != 0 || size <= 0 {
         return error;
     }
@@ -258,9 +288,16 @@ unsafe extern "C" fn writeback_range(
     let covered = pos >= map.offset as u64 && pos - (map.offset as u64) < map.length;
     if !covered || pass.seq != inode.data().seq() {
         let want = want(pos as i64, i64::from(len), 0);
-        // The longest mapping that there is: the following folios use it too. Nothing takes blocks from under a locked
-        // dirty folio, so what is mapped here stays mapped until the folio's write is done.
-        match aops::lookup(inode, &Want { count: u64::MAX >> (BLOCK_SHIFT + 1), ..want }) {
+        // The longest mapping that there is: the following folios use it too. Nothing takes blocks
+        // from under a locked dirty folio, so what is mapped here stays mapped until the folio's
+        // write is done.
+        match aops::lookup(
+            inode,
+            &Want {
+                count: u64::MAX >> (BLOCK_SHIFT + 1),
+                ..want
+            },
+        ) {
             Ok(extent) => {
                 pass.seq = extent.seq;
                 fill(inode, &mut pass.ctx.iomap, &extent, 0);
@@ -268,14 +305,20 @@ unsafe extern "C" fn writeback_range(
             Err(e) => return e.to_errno() as isize,
         }
     }
-    // SAFETY: The context has a mapping that covers `pos`; the folio is locked and under write-back.
-    unsafe { bindings::iomap_add_to_ioend(&raw mut pass.ctx, folio, pos as i64, end_pos as i64, len) }
+    // SAFETY: The context has a mapping that covers `pos`; the folio is locked and under
+    // write-back.
+    unsafe {
+        bindings::iomap_add_to_ioend(&raw mut pass.ctx, folio, pos as i64, end_pos as i64, len)
+    }
 }
 
 /// # Safety
 ///
 /// Called by iomap with the context that [`writepages`] made, when an ioend is complete.
-unsafe extern "C" fn writeback_submit(ctx: *mut bindings::iomap_writepage_ctx, error: c_int) -> c_int {
+unsafe extern "C" fn writeback_submit(
+    ctx: *mut bindings::iomap_writepage_ctx,
+    error: c_int,
+) -> c_int {
     // SAFETY: iomap calls this with an ioend in the context; write-back holds its inode.
     unsafe {
         let ioend = (*ctx).wb_ctx.cast::<bindings::iomap_ioend>();
@@ -292,7 +335,10 @@ unsafe extern "C" fn writeback_submit(ctx: *mut bindings::iomap_writepage_ctx, e
 /// # Safety
 ///
 /// `read_folio`: called by the page cache with a locked folio of an inode of ours.
-pub(crate) unsafe extern "C" fn read_folio(_file: *mut bindings::file, folio: *mut bindings::folio) -> c_int {
+pub(crate) unsafe extern "C" fn read_folio(
+    _file: *mut bindings::file,
+    folio: *mut bindings::folio,
+) -> c_int {
     // SAFETY: A zeroed context is what C's designated initialiser gives for the rest.
     let mut ctx: bindings::iomap_read_folio_ctx = unsafe { core::mem::zeroed() };
     ctx.ops = &raw const bindings::iomap_bio_read_ops;
@@ -333,7 +379,8 @@ pub(crate) unsafe extern "C" fn fiemap(
     start: u64,
     len: u64,
 ) -> c_int {
-    // SAFETY: The VFS holds the inode; the lock keeps the size and the cached state of unwritten extents still.
+    // SAFETY: The VFS holds the inode; the lock keeps the size and the cached state of unwritten
+    // extents still.
     unsafe {
         bindings::vexfs_helper_inode_lock_shared(inode);
         let r = bindings::iomap_fiemap(inode, info.cast(), start, len, READ_OPS.as_ptr());
@@ -342,7 +389,8 @@ pub(crate) unsafe extern "C" fn fiemap(
     }
 }
 
-/// Zeroes the bytes `[pos, pos + len)` in the page cache where they are not zero on disk; says whether any were.
+/// Zeroes the bytes `[pos, pos + len)` in the page cache where they are not zero on disk; says
+/// whether any were.
 ///
 /// # Context
 ///
