@@ -21,7 +21,10 @@ impl Random {
 }
 
 fn levels() -> Vec<u32> {
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
+    if is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c")
+    {
         vec![LEVEL_PLAIN, LEVEL_AVX2]
     } else {
         vec![LEVEL_PLAIN]
@@ -48,9 +51,18 @@ fn order32(x: f32) -> u32 {
 
 /// The distance by the book.
 fn distance(q: &[f32], v: &[f32], metric: u32) -> f64 {
-    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| *x as f64 * *y as f64).sum::<f64>();
+    let dot = |a: &[f32], b: &[f32]| {
+        a.iter()
+            .zip(b)
+            .map(|(x, y)| *x as f64 * *y as f64)
+            .sum::<f64>()
+    };
     match metric {
-        METRIC_L2 => q.iter().zip(v).map(|(x, y)| (*x as f64 - *y as f64).powi(2)).sum(),
+        METRIC_L2 => q
+            .iter()
+            .zip(v)
+            .map(|(x, y)| (*x as f64 - *y as f64).powi(2))
+            .sum(),
         METRIC_COSINE => -dot(q, v) / (dot(q, q).sqrt() * dot(v, v).sqrt()),
         _ => -dot(q, v),
     }
@@ -69,12 +81,29 @@ struct Case {
 
 impl Case {
     /// Encodes the vectors; those that are refused are left out.
-    fn new(dim: usize, elem: u32, metric: u32, queries: Vec<Vec<f32>>, vectors: Vec<Vec<f32>>) -> Case {
+    fn new(
+        dim: usize,
+        elem: u32,
+        metric: u32,
+        queries: Vec<Vec<f32>>,
+        vectors: Vec<Vec<f32>>,
+    ) -> Case {
         let stride = dim * if elem == TYPE_F16 { 2 } else { 4 };
-        let mut case = Case { dim, elem, metric, queries: vec![], vectors: vec![], bytes: vec![], stride };
+        let mut case = Case {
+            dim,
+            elem,
+            metric,
+            queries: vec![],
+            vectors: vec![],
+            bytes: vec![],
+            stride,
+        };
         for v in vectors {
             let mut stored = vec![0u8; stride];
-            if unsafe { vexfs_simd_encode(v.as_ptr(), dim as u32, elem, metric, stored.as_mut_ptr()) } == 0 {
+            if unsafe {
+                vexfs_simd_encode(v.as_ptr(), dim as u32, elem, metric, stored.as_mut_ptr())
+            } == 0
+            {
                 let mut wide = vec![0f32; dim];
                 unsafe { vexfs_simd_decode(stored.as_ptr(), dim as u32, elem, wide.as_mut_ptr()) };
                 case.bytes.extend(stored);
@@ -96,7 +125,9 @@ impl Case {
             .queries
             .iter()
             .zip(prepared.chunks_mut(padded))
-            .map(|(q, to)| unsafe { vexfs_simd_prepare(q.as_ptr(), self.dim as u32, self.metric, to.as_mut_ptr()) })
+            .map(|(q, to)| unsafe {
+                vexfs_simd_prepare(q.as_ptr(), self.dim as u32, self.metric, to.as_mut_ptr())
+            })
             .collect();
         let count = self.vectors.len();
         // At the very end of the allocation, so that a tool finds a read past it.
@@ -123,7 +154,13 @@ impl Case {
     fn exact(&self, q: usize, v: usize) -> u64 {
         let vector = &self.bytes[v * self.stride..];
         unsafe {
-            vexfs_simd_exact(self.queries[q].as_ptr(), vector.as_ptr(), self.dim as u32, self.elem, self.metric)
+            vexfs_simd_exact(
+                self.queries[q].as_ptr(),
+                vector.as_ptr(),
+                self.dim as u32,
+                self.elem,
+                self.metric,
+            )
         }
     }
 
@@ -133,21 +170,38 @@ impl Case {
             let keys = self.scan(level);
             for q in 0..self.queries.len() {
                 for v in 0..self.vectors.len() {
-                    let at = format!("{what} level {level} dim {} metric {} q {q} v {v}", self.dim, self.metric);
+                    let at = format!(
+                        "{what} level {level} dim {} metric {} q {q} v {v}",
+                        self.dim, self.metric
+                    );
                     let truth = distance(&self.queries[q], &self.vectors[v], self.metric);
                     let exact = self.exact(q, v);
-                    let back = f64::from_bits(if exact >> 63 == 1 { exact ^ 1 << 63 } else { !exact });
-                    let norms = distance(&self.queries[q], &self.queries[q], METRIC_IP).abs().sqrt()
-                        * distance(&self.vectors[v], &self.vectors[v], METRIC_IP).abs().sqrt();
+                    let back = f64::from_bits(if exact >> 63 == 1 {
+                        exact ^ 1 << 63
+                    } else {
+                        !exact
+                    });
+                    let norms = distance(&self.queries[q], &self.queries[q], METRIC_IP)
+                        .abs()
+                        .sqrt()
+                        * distance(&self.vectors[v], &self.vectors[v], METRIC_IP)
+                            .abs()
+                            .sqrt();
                     let scale = match self.metric {
                         METRIC_L2 => truth,
                         METRIC_COSINE => 1.0,
                         _ => norms,
                     };
-                    assert!((back - truth).abs() <= 1e-12 * scale, "{at}: {back} is not {truth}");
+                    assert!(
+                        (back - truth).abs() <= 1e-12 * scale,
+                        "{at}: {back} is not {truth}"
+                    );
                     let key = keys[q * self.vectors.len() + v];
                     let bound = vexfs_simd_bound(exact);
-                    assert!(key <= bound, "{at}: key {key:x} above {bound:x}, truth {truth}");
+                    assert!(
+                        key <= bound,
+                        "{at}: key {key:x} above {bound:x}, truth {truth}"
+                    );
                     if tight {
                         let floor = order32((truth - 1e-3 * scale.max(1e-6)) as f32);
                         assert!(key >= floor, "{at}: key {key:x} far below {truth}");
@@ -173,7 +227,9 @@ fn random_vectors_score_as_the_reference_says() {
     let mut random = Random(1);
     all(|dim, elem, metric| {
         let mut vectors = |n: usize| -> Vec<Vec<f32>> {
-            (0..n).map(|_| (0..dim).map(|_| random.unit() * 3.0).collect()).collect()
+            (0..n)
+                .map(|_| (0..dim).map(|_| random.unit() * 3.0).collect())
+                .collect()
         };
         // Every remainder of the tiles: 1 to 6 queries, 1 to 7 vectors.
         for (queries, count) in [(1, 1), (1, 7), (2, 5), (4, 3), (5, 4), (6, 2)] {
@@ -189,9 +245,21 @@ fn near_ties_and_cancellation_stay_within_the_bound() {
     let mut random = Random(2);
     all(|dim, elem, metric| {
         let base: Vec<f32> = (0..dim).map(|_| random.unit()).collect();
-        let mut near = |scale: f32| -> Vec<f32> { base.iter().map(|x| x + random.unit() * scale).collect() };
-        let queries = vec![base.clone(), near(1e-3), base.iter().map(|x| -x).collect(), near(1.0)];
-        let vectors = vec![base.clone(), near(1e-6), near(1e-4), near(1e-2), base.iter().map(|x| -x).collect()];
+        let mut near =
+            |scale: f32| -> Vec<f32> { base.iter().map(|x| x + random.unit() * scale).collect() };
+        let queries = vec![
+            base.clone(),
+            near(1e-3),
+            base.iter().map(|x| -x).collect(),
+            near(1.0),
+        ];
+        let vectors = vec![
+            base.clone(),
+            near(1e-6),
+            near(1e-4),
+            near(1e-2),
+            base.iter().map(|x| -x).collect(),
+        ];
         Case::new(dim, elem, metric, queries, vectors).check(false, "near");
     });
 }
@@ -201,11 +269,19 @@ fn extreme_magnitudes_stay_within_the_bound() {
     let mut random = Random(3);
     all(|dim, elem, metric| {
         let mut vectors = Vec::new();
-        for exponent in [-149, -140, -126, -100, -80, -60, -46, -45, -44, -30, 0, 15, 30, 50, 56, 60, 62] {
+        for exponent in [
+            -149, -140, -126, -100, -80, -60, -46, -45, -44, -30, 0, 15, 30, 50, 56, 60, 62,
+        ] {
             let scale = 2f64.powi(exponent);
-            vectors.push((0..dim).map(|_| (random.unit() as f64 * scale) as f32).collect::<Vec<_>>());
+            vectors.push(
+                (0..dim)
+                    .map(|_| (random.unit() as f64 * scale) as f32)
+                    .collect::<Vec<_>>(),
+            );
             // One big element among tiny ones.
-            let mut mixed: Vec<f32> = (0..dim).map(|_| (random.unit() as f64 * 2f64.powi(-140)) as f32).collect();
+            let mut mixed: Vec<f32> = (0..dim)
+                .map(|_| (random.unit() as f64 * 2f64.powi(-140)) as f32)
+                .collect();
             mixed[dim / 2] = scale as f32;
             vectors.push(mixed);
         }
@@ -218,15 +294,25 @@ fn bad_vectors_are_refused() {
     for elem in [TYPE_F32, TYPE_F16] {
         let refused = |x: &[f32], metric| {
             let mut room = vec![0u8; x.len() * 4];
-            unsafe { vexfs_simd_encode(x.as_ptr(), x.len() as u32, elem, metric, room.as_mut_ptr()) != 0 }
+            unsafe {
+                vexfs_simd_encode(x.as_ptr(), x.len() as u32, elem, metric, room.as_mut_ptr()) != 0
+            }
         };
-        for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, 1e19] {
+        for bad in [
+            f32::NAN,
+            -f32::NAN,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            f32::MAX,
+            1e19,
+        ] {
             for at in [0, 8, 12] {
                 let mut x = [0.5f32; 13];
                 x[at] = bad;
                 assert!(refused(&x, METRIC_L2), "{bad} at {at}");
                 let mut room = [0f32; 16];
-                let query = unsafe { vexfs_simd_prepare(x.as_ptr(), 13, METRIC_L2, room.as_mut_ptr()) };
+                let query =
+                    unsafe { vexfs_simd_prepare(x.as_ptr(), 13, METRIC_L2, room.as_mut_ptr()) };
                 assert_eq!(query, u32::MAX, "{bad} at {at}");
             }
         }
@@ -238,7 +324,9 @@ fn bad_vectors_are_refused() {
     }
     // What only the narrow type cannot hold.
     let mut room = [0u8; 16];
-    let mut encode = |x: f32, elem, metric| unsafe { vexfs_simd_encode([x; 4].as_ptr(), 4, elem, metric, room.as_mut_ptr()) };
+    let mut encode = |x: f32, elem, metric| unsafe {
+        vexfs_simd_encode([x; 4].as_ptr(), 4, elem, metric, room.as_mut_ptr())
+    };
     assert_eq!(encode(65520.0, TYPE_F32, METRIC_L2), 0);
     assert_eq!(encode(65519.0, TYPE_F16, METRIC_L2), 0);
     assert_eq!(encode(65520.0, TYPE_F16, METRIC_L2), 1);
@@ -261,7 +349,10 @@ fn halves_convert_as_the_processor_does() {
     unsafe fn hardware(x: f32, h: u16) -> (u16, f32) {
         use std::arch::x86_64::*;
         let narrow = _mm_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm_set_ss(x));
-        (_mm_extract_epi16::<0>(narrow) as u16, _mm_cvtss_f32(_mm_cvtph_ps(_mm_set1_epi16(h as i16))))
+        (
+            _mm_extract_epi16::<0>(narrow) as u16,
+            _mm_cvtss_f32(_mm_cvtph_ps(_mm_set1_epi16(h as i16))),
+        )
     }
     let check = |x: f32, h: u16| {
         if is_x86_feature_detected!("f16c") {
@@ -274,7 +365,10 @@ fn halves_convert_as_the_processor_does() {
         check(decode(h), h);
         // The neighbourhood of each half, and of the middle between two.
         for d in [-1i32, 0, 1, 0xfff, 0x1000, 0x1001] {
-            check(f32::from_bits(decode(h).to_bits().wrapping_add(d as u32)), h);
+            check(
+                f32::from_bits(decode(h).to_bits().wrapping_add(d as u32)),
+                h,
+            );
         }
     }
     let mut random = Random(4);
@@ -293,7 +387,10 @@ fn scores_come_back_from_keys() {
         let key = order(-d);
         assert_eq!(f32::from_bits(vexfs_simd_score(key, METRIC_IP)), d as f32);
         let key = order(d);
-        assert_eq!(f32::from_bits(vexfs_simd_score(key, METRIC_COSINE)), -(d as f32));
+        assert_eq!(
+            f32::from_bits(vexfs_simd_score(key, METRIC_COSINE)),
+            -(d as f32)
+        );
     }
     // Never minus nought, which a person would wonder about.
     assert_eq!(vexfs_simd_score(order(0.0), METRIC_COSINE), 0);
