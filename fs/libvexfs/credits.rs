@@ -102,27 +102,41 @@ pub const XATTR_SET: usize = REMOVE + INSERT + INODE;
 pub const REAP_STEP: usize =
     max(TRUNCATE + ORPHAN, max(DESTROY, ORPHAN + INODE_FREE)) + INODE;
 
-/// [`Fs::xattr_set`](crate::libvexfs::Fs::xattr_set) with values in chunks: so many new ones,
-/// and so many old ones that go.
-pub const fn xattr_set(new: usize, old: usize) -> usize {
-    XATTR_SET + inserts(new) + removes(old)
+/// [`Fs::xattr_set`](crate::libvexfs::Fs::xattr_set) with values in chunks: so many new ones, so
+/// many old ones that go, on a volume of so many regions.
+pub const fn xattr_set(new: usize, old: usize, regions: usize) -> usize {
+    XATTR_SET + inserts(new) + removes(old, regions)
 }
 
-/// Nodes that `n` insertions with neighbouring keys dirty: one path with its siblings, and what
-/// is new.
+/// The most that any operation asks for on a volume of so many regions. A journal must take it.
+pub const fn largest(regions: usize) -> usize {
+    let chunks = crate::libvexfs::xattr::record::CHUNKS_MAX;
+    max(RENAME, max(REPLACE_RANGE, max(REAP_STEP, xattr_set(chunks, chunks, regions))))
+}
+
+/// Nodes that inserting `n` chunks dirties: one path with its siblings, and what is new.
 const fn inserts(n: usize) -> usize {
     match n {
         0 => 0,
-        _ => INSERT + blocks::inserts(n),
+        _ => INSERT + blocks::chunks(n),
     }
 }
 
 /// Blocks that `n` removals of neighbouring keys dirty: the nodes that they empty or merge, with
-/// the regions that these lie in, and one path with its siblings.
-const fn removes(n: usize) -> usize {
+/// the regions that these lie in, and one path with its siblings. Chunks lie two to a leaf at
+/// least, but whoever makes an image by hand need not do so.
+const fn removes(n: usize, regions: usize) -> usize {
     match n {
         0 => 0,
-        _ => REMOVE + (n + MAX_HEIGHT) * (1 + REGION),
+        _ => REMOVE + n + MAX_HEIGHT + REGION * min(n + MAX_HEIGHT, regions),
+    }
+}
+
+const fn min(a: usize, b: usize) -> usize {
+    if a < b {
+        a
+    } else {
+        b
     }
 }
 
@@ -141,13 +155,17 @@ pub mod blocks {
     /// For one insertion: a sibling at each level.
     pub const INSERT: usize = MAX_HEIGHT;
 
-    /// For `n` insertions one after the other with ascending keys. Each may split a leaf. A node
-    /// above the leaves has room for over 60 more entries once it was split, so it splits again
-    /// after that many at the earliest; and the tree gets higher once per level at most.
-    pub const fn inserts(n: usize) -> usize {
+    /// For inserting `n` chunks of a long value, one after the other, with ascending keys. A
+    /// leaf that was split for one of them keeps half of its bytes at least, two chunks; the
+    /// first and the last leaf are shared with others. A node above the leaves has room for
+    /// over 60 more entries once it was split.
+    pub const fn chunks(n: usize) -> usize {
         match n {
             0 => 0,
-            _ => n + MAX_HEIGHT * (n / 60 + 2),
+            _ => {
+                let leaves = n / 2 + 2;
+                leaves + MAX_HEIGHT * (leaves / 60 + 1)
+            }
         }
     }
     /// For a new name: its entry and the pointer to it.
@@ -155,3 +173,11 @@ pub mod blocks {
     /// For a rename: an entry, and the pointers of two inodes or an inode and a whiteout.
     pub const RENAME: usize = 3 * INSERT;
 }
+
+/// The smallest journal, 4 MiB, takes transactions of a third of its blocks, less what jbd2
+/// needs for itself.
+const MOST: usize = 1024 / 3 - 20;
+const _: () = assert!(TRUNCATE <= MOST && REPLACE_RANGE <= MOST && CONVERT <= MOST);
+const _: () = assert!(CREATE <= MOST && SYMLINK <= MOST && TMPFILE <= MOST && LINK <= MOST);
+const _: () = assert!(UNLINK <= MOST && RENAME <= MOST && XATTR_SET <= MOST);
+const _: () = assert!(REAP_STEP <= MOST && DESTROY <= MOST && EXTENT_ALLOC <= MOST);

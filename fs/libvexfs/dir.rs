@@ -74,7 +74,7 @@ impl<S: Store> Fs<S> {
         }
         check_name(name)?;
         let base = first_cookie(&self.sb.hash_key, name);
-        let last = base | ((1 << COUNTER_BITS) - 1);
+        let last = (base | ((1 << COUNTER_BITS) - 1)).min(COOKIE_MAX);
         let mut free = base.max(COOKIE_FIRST);
         let mut found = None;
         self.tree_scan(dir.data_root(), base.into(), &mut |key, value| {

@@ -106,6 +106,11 @@ pub fn layout(blocks: u64, o: &Options) -> Result<Superblock, Refused> {
     if !(MIN_JOURNAL..=MAX_JOURNAL).contains(&journal_len) || journal_len > room / 2 {
         return Err(Refused::JournalSize);
     }
+    // A transaction may use a third of the journal, less what jbd2 needs for itself.
+    let regions = usize::try_from(geometry.regions_at_most()).unwrap_or(usize::MAX);
+    if journal_len / 3 - 20 < credits::largest(regions) as u64 {
+        return Err(Refused::JournalSize);
+    }
     Ok(Superblock {
         version: VERSION,
         state: 0,

@@ -13,7 +13,9 @@ use crate::libvexfs::format::{Inode, Time};
 use crate::libvexfs::journal::Store;
 use crate::libvexfs::Fs;
 use kernel::prelude::*;
-use record::{chunk_key, chunks, format_head, is_inline, Value, XattrRef, COUNTER_BITS, HEAD};
+use record::{
+    chunk_key, chunks, format_head, is_inline, Value, XattrRef, CHUNKS_MAX, COUNTER_BITS, HEAD,
+};
 
 /// Whether an attribute must, or must not, be there before it is set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -117,7 +119,8 @@ impl<S: Store> Fs<S> {
             Some(found) => long(found.len),
             None => 0,
         };
-        Ok(credits::xattr_set(len.map_or(0, long), old))
+        let regions = usize::try_from(self.sb.geometry.regions_at_most())?;
+        Ok(credits::xattr_set(len.map_or(0, long), old, regions))
     }
 
     /// Sets an attribute, or removes it with a value of `None`. Logs the inode. Credits:
@@ -195,7 +198,7 @@ impl<S: Store> Fs<S> {
             (None, Some(free)) => free,
             (None, None) => return Err(ENOSPC),
         };
-        let blocks = credits::blocks::inserts(count) + credits::blocks::INSERT;
+        let blocks = credits::blocks::chunks(count) + credits::blocks::INSERT;
         let mut space = self.space(i.ino >> 3, blocks, Mode::Normal)?;
 
         if is_long {
@@ -223,7 +226,7 @@ impl<S: Store> Fs<S> {
             if key > last {
                 return Ok(false);
             }
-            if key != first + count as u128 || count == chunks(VALUE_MAX) {
+            if key != first + count as u128 || count == CHUNKS_MAX {
                 return Err(self.damaged(i.ino, 0, "a long value has wrong pieces"));
             }
             count += 1;

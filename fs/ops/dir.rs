@@ -2,7 +2,7 @@
 
 //! Reading and syncing directories.
 
-use crate::libvexfs::dir::entry::{COOKIE_MAX, ENTRY_MAX};
+use crate::libvexfs::dir::entry::{COOKIE_END, ENTRY_MAX};
 use crate::vfs::{inode::VexInode, sched};
 use kernel::prelude::*;
 
@@ -79,7 +79,7 @@ pub(crate) fn read(
 ) -> Result {
     dir.check_running()?;
     // The end, which is where reading stopped before.
-    if *pos >= COOKIE_MAX {
+    if *pos >= COOKIE_END {
         return Ok(());
     }
     let mut batch = Batch(KVec::with_capacity(BATCH, GFP_KERNEL)?);
@@ -96,7 +96,7 @@ pub(crate) fn read(
             *pos = entry.cookie;
             let more = show(entry);
             if more {
-                *pos = entry.cookie.saturating_add(1).min(COOKIE_MAX);
+                *pos = entry.cookie.saturating_add(1).min(COOKIE_END);
             }
             more
         });
@@ -105,7 +105,7 @@ pub(crate) fn read(
             return Ok(());
         }
         if end {
-            *pos = COOKIE_MAX;
+            *pos = COOKIE_END;
             return Ok(());
         }
         if sched::killed() {

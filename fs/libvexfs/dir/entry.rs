@@ -13,8 +13,10 @@ use kernel::prelude::*;
 pub const NAME_MAX: usize = 255;
 /// Bits of a cookie that hold the counter.
 pub const COUNTER_BITS: u32 = 15;
-/// Largest cookie; a readdir position beyond it is the end of the directory.
-pub const COOKIE_MAX: u64 = i64::MAX as u64;
+/// The position behind all cookies: the end of a directory.
+pub const COOKIE_END: u64 = i64::MAX as u64;
+/// Largest cookie.
+pub const COOKIE_MAX: u64 = COOKIE_END - 1;
 /// Cookies below this one are positions of "." and "..".
 pub const COOKIE_FIRST: u64 = 3;
 /// Bytes of an entry before its name.

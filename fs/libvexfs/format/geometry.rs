@@ -127,6 +127,11 @@ impl Geometry {
         self.group_len(group).div_ceil(REGION_BLOCKS) as u32
     }
 
+    /// The number of regions of all groups, or somewhat more: a bound that needs no loop.
+    pub fn regions_at_most(&self) -> u64 {
+        self.block_count.div_ceil(REGION_BLOCKS) + u64::from(self.group_count)
+    }
+
     /// The number of summary blocks of a group.
     pub fn summary_blocks(&self, group: u32) -> u64 {
         u64::from(self.regions(group)).div_ceil(SUMMARIES_PER_BLOCK)
@@ -178,8 +183,7 @@ impl Geometry {
     /// what each group keeps for its own trees.
     pub fn default_reserve(&self) -> u64 {
         let groups = u64::from(self.group_count);
-        let regions = self.block_count.div_ceil(REGION_BLOCKS) + groups;
-        32 * regions + 32 * groups
+        32 * self.regions_at_most() + 32 * groups
     }
 }
 

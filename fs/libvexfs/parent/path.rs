@@ -50,7 +50,7 @@ impl<S: Store> Fs<S> {
     ///
     /// # Errors
     ///
-    /// `ENAMETOOLONG` over 4,095 bytes; `EUCLEAN`, `EIO`, `ENOMEM`; what `ancestors` returns.
+    /// `ENAMETOOLONG` if all that there are have over 4,095 bytes; `EUCLEAN`, `EIO`, `ENOMEM`; what `ancestors` returns.
     pub fn path_of(
         &self,
         ancestors: &mut dyn Ancestors,
@@ -60,6 +60,7 @@ impl<S: Store> Fs<S> {
         path: &mut KVec<u8>,
     ) -> Result<bool> {
         let mut from = 0;
+        let mut too_long = false;
         for _ in 0..LINKS_MAX {
             path.clear();
             let mut key = None;
@@ -70,15 +71,19 @@ impl<S: Store> Fs<S> {
                     return Ok(true);
                 }
                 Err(e) if is_no_way(e) => {}
+                Err(e) if e == enametoolong() => too_long = true,
                 Err(e) => return Err(e),
             }
             // The next link of the same file, if it has one.
             match key {
                 Some(key) => from = key + 1,
-                None => return Ok(false),
+                None => break,
             }
         }
-        Ok(false)
+        match too_long {
+            true => Err(enametoolong()),
+            false => Ok(false),
+        }
     }
 
     /// Walks up from the link of inode `start` whose key is the first from `from` on, and tells

@@ -13,6 +13,7 @@ pub const HEAD: usize = 4;
 pub const RECORD_MAX: usize = HEAD + NAME_MAX;
 /// Bits of a key that hold the cookie.
 const COOKIE_BITS: u32 = 63;
+const COOKIE_MASK: u64 = (1 << COOKIE_BITS) - 1;
 /// Inode numbers have to fit beside a cookie and a record type.
 pub const INO_MAX: u64 = (1 << 57) - 1;
 
@@ -38,8 +39,9 @@ impl<'a> ParentRef<'a> {
     pub fn parse(key: u128, value: &'a [u8]) -> Result<Self> {
         let (generation, name) = value.split_first_chunk::<HEAD>().ok_or_else(euclean)?;
         let ino = u64::try_from(key >> COOKIE_BITS).map_err(|_| euclean())?;
-        let cookie = key as u64 & COOKIE_MAX;
-        if ino == 0 || ino > INO_MAX || cookie < COOKIE_FIRST || check_name(name).is_err() {
+        let cookie = key as u64 & COOKIE_MASK;
+        let known = (COOKIE_FIRST..=COOKIE_MAX).contains(&cookie);
+        if ino == 0 || ino > INO_MAX || !known || check_name(name).is_err() {
             return Err(euclean());
         }
         Ok(Self {

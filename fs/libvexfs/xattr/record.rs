@@ -20,6 +20,8 @@ pub const HEAD: usize = 6;
 pub const RECORD_MAX: usize = 1_000;
 /// Bytes of each chunk of a long value but the last.
 pub const CHUNK_LEN: usize = 1_000;
+/// Most chunks of a value.
+pub const CHUNKS_MAX: usize = VALUE_MAX.div_ceil(CHUNK_LEN);
 /// Bits of a key that hold the counter of equal hashes.
 pub const COUNTER_BITS: u32 = 16;
 /// The chunk id of a symbolic link's target.

@@ -55,7 +55,7 @@ fn world() -> World {
     let value = vec![3; 5000];
     for ino in [one, dead] {
         volume
-            .run(credits::xattr_set(10, 0), &[ino], &mut |fs, t, i| {
+            .run(credits::xattr_set(10, 0, 16), &[ino], &mut |fs, t, i| {
                 fs.xattr_set(t, &mut i[0], 1, b"long", Some(&value), SetMode::Any, now)
             })
             .unwrap();
@@ -157,7 +157,7 @@ const OPERATIONS: &[(&str, Operation)] = &[
 
 fn set(v: &mut Volume, ino: u64, name: &[u8], value: Option<&[u8]>) -> Result {
     let now = v.now();
-    let credits = credits::xattr_set(10, 10);
+    let credits = credits::xattr_set(10, 10, 16);
     v.run(credits, &[ino], &mut |fs, t, i| {
         fs.xattr_set(t, &mut i[0], 1, name, value, SetMode::Any, now)
     })

@@ -165,7 +165,7 @@ fn change(fs: &Fs<MemoryStore>, dir: &mut Inode, names: &[(Vec<u8>, u64)]) {
             continue;
         }
         let value = vec![9; [20, 500, 3000][n % 3]];
-        let credits = credits::xattr_set(3, 66);
+        let credits = credits::xattr_set(3, 66, 16);
         attempt(fs, credits, |t| {
             fs.xattr_set(t, &mut i, 1, b"new", Some(&value), SetMode::Any, now)
         });
