@@ -54,6 +54,9 @@ impl<S: Store> Checker<'_, S> {
         let mut counts = Counts::default();
         self.chunks(&header, &mut counts)?;
         self.orphans(&header, &mut counts)?;
+        if !self.first_pass {
+            return Ok(());
+        }
         self.count_free(group, &mut counts);
         let said = Counts {
             free_blocks: header.free_blocks,
@@ -63,11 +66,7 @@ impl<S: Store> Checker<'_, S> {
             chunk_blocks: header.chunk_blocks,
             orphan_blocks: header.orphan_blocks,
         };
-        self.outcome.totals.free_blocks += if self.first_pass {
-            counts.free_blocks
-        } else {
-            0
-        };
+        self.outcome.totals.free_blocks += counts.free_blocks;
         if said != counts {
             let what = format!("header of group {group}: counts are {said:?}, rightly {counts:?}");
             self.wrong(0, bno, what, Fix::Counts { group, counts });

@@ -198,6 +198,14 @@ impl<S: Store> Checker<'_, S> {
         match e.phys() {
             Some(phys) => {
                 data.blocks += e.len;
+                if self.sb.geometry.group_of(phys).is_some_and(|group| {
+                    let g = &self.sb.geometry;
+                    let end = g.region_of(group, phys).0;
+                    g.region_start(group, end) + g.region_len(group, end) < phys + e.len
+                }) {
+                    let what = format!("the extent at logical block {} crosses regions", e.lblk);
+                    self.bad(i.ino, bno, what);
+                }
                 let what = format!("extent at logical block {}", e.lblk);
                 data.damaged |= !self.claim(i.ino, phys, e.len, &what);
             }

@@ -198,29 +198,26 @@ pub fn check<S: Store>(
     options: Options,
 ) -> Result<Outcome> {
     let group_count = sb.geometry.group_count;
-    let per_pass = Usage::groups_per_pass(&sb.geometry, options.memory);
     let mut checker = Checker {
         store,
         sb,
         reporter,
         max_problems: options.max_problems,
         outcome: Outcome::default(),
-        usage: Usage::new(sb.geometry, 0..0),
+        usage: Usage::new(sb.geometry, 0, options.memory),
         first_pass: true,
         stopped: false,
-        work: (
-            0,
-            u64::from(group_count) * 2 * u64::from(group_count.div_ceil(per_pass)),
-        ),
+        work: (0, 0),
     };
     checker.superblock();
     let mut first = 0;
     while first < group_count && !checker.stopped {
-        let groups = first..group_count.min(first.saturating_add(per_pass));
-        first = groups.end;
-        checker.usage = Usage::new(sb.geometry, groups);
+        checker.usage = Usage::new(sb.geometry, first, options.memory);
+        // To visit all groups, and to compare those that are left; more passes show later.
+        checker.work.1 = checker.work.0 + u64::from(group_count) + u64::from(group_count - first);
         checker.all_groups()?;
         checker.compare_space();
+        first = checker.usage.groups().end;
         checker.first_pass = false;
     }
     if !checker.stopped {

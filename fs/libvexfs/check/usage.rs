@@ -7,7 +7,7 @@
 
 use crate::libvexfs::format::group::BITMAP_BYTES;
 use crate::libvexfs::format::Geometry;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// The bits of one region.
 pub(super) type Bits = [u8; BITMAP_BYTES];
@@ -16,7 +16,9 @@ pub(super) type Bits = [u8; BITMAP_BYTES];
 pub(super) struct Usage {
     geometry: Geometry,
     groups: core::ops::Range<u32>,
-    regions: HashMap<(u32, u32), Box<Bits>>,
+    regions: BTreeMap<(u32, u32), Box<Bits>>,
+    /// How many regions fit into memory.
+    limit: usize,
 }
 
 /// What was wrong with a claim.
@@ -29,19 +31,32 @@ pub(super) enum Conflict {
 }
 
 impl Usage {
-    /// Remembers the blocks of `groups`.
-    pub(super) fn new(geometry: Geometry, groups: core::ops::Range<u32>) -> Usage {
+    /// Remembers the blocks of all groups from `first` on that `memory` bytes suffice for. Which those are turns out as
+    /// blocks are claimed: a huge volume may be nearly empty.
+    pub(super) fn new(geometry: Geometry, first: u32, memory: u64) -> Usage {
+        let limit = usize::try_from(memory / BITMAP_BYTES as u64).unwrap_or(usize::MAX);
         Usage {
             geometry,
-            groups,
-            regions: HashMap::new(),
+            groups: first..geometry.group_count,
+            regions: BTreeMap::new(),
+            limit,
         }
     }
 
-    /// How many groups can be looked at in one pass with `memory` bytes.
-    pub(super) fn groups_per_pass(geometry: &Geometry, memory: u64) -> u32 {
-        let per_group = u64::from(geometry.regions(0)) * BITMAP_BYTES as u64;
-        u32::try_from((memory / per_group).max(1)).unwrap_or(u32::MAX)
+    /// The bits of a region, to be changed; none if its group is for a later pass.
+    fn bits(&mut self, group: u32, region: u32) -> Option<&mut Bits> {
+        if !self.regions.contains_key(&(group, region)) {
+            // The last groups are left to the next pass, but for one there is always room.
+            while self.regions.len() >= self.limit && self.groups.len() > 1 {
+                self.groups.end -= 1;
+                self.regions.split_off(&(self.groups.end, 0));
+            }
+            if !self.groups.contains(&group) {
+                return None;
+            }
+        }
+        let bits = self.regions.entry((group, region));
+        Some(bits.or_insert_with(|| Box::new([0; BITMAP_BYTES])))
     }
 
     /// Claims `len` blocks from `bno` on.
@@ -57,11 +72,7 @@ impl Usage {
             let (region, bit) = self.geometry.region_of(group, at);
             let left = self.geometry.region_len(group, region) - u64::from(bit);
             let n = left.min(end - at);
-            if self.groups.contains(&group) {
-                let bits = self
-                    .regions
-                    .entry((group, region))
-                    .or_insert_with(|| Box::new([0; BITMAP_BYTES]));
+            if let Some(bits) = self.bits(group, region) {
                 for b in u64::from(bit)..u64::from(bit) + n {
                     let (byte, mask) = (b as usize / 8, 1 << (b % 8));
                     if bits[byte] & mask != 0 {
@@ -93,18 +104,37 @@ mod tests {
     #[test]
     fn blocks_can_be_claimed_once() {
         let g = Geometry::new(3 << 16, 1 << 16).unwrap();
-        let mut usage = Usage::new(g, 0..2);
+        let mut usage = Usage::new(g, 0, 1 << 20);
         assert_eq!(usage.claim(10, 70_000), Ok(()));
         assert_eq!(usage.claim(5, 5), Ok(()));
         assert_eq!(usage.claim(70_009, 10), Err(Conflict::Twice(70_009)));
         assert_eq!(usage.claim(0, 8), Err(Conflict::Twice(5)));
         assert_eq!(usage.claim(g.block_count - 1, 2), Err(Conflict::Outside));
         assert_eq!(usage.claim(u64::MAX, 2), Err(Conflict::Outside));
-        // The last group is not looked at in this pass.
-        assert_eq!(usage.claim(2 << 16, 5), Ok(()));
-        assert_eq!(usage.claim(2 << 16, 5), Ok(()));
         assert_eq!(usage.region(0, 1).unwrap()[0], 0xff);
-        assert_eq!(usage.region(0, 0).unwrap()[0], 0b1110_0000);
+        assert_eq!(usage.region(0, 2).unwrap()[127], 0xff);
         assert!(usage.region(1, 2).is_none() && usage.region(2, 0).is_none());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_for_later_passes() {
+        let g = Geometry::new(4 << 16, 1 << 16).unwrap();
+        let group = |n: u64| n << 16;
+        let mut usage = Usage::new(g, 0, 2 * BITMAP_BYTES as u64);
+        usage.claim(group(3), 5).unwrap();
+        usage.claim(group(1), 5).unwrap();
+        assert_eq!(usage.groups(), 0..4);
+        // Group 3 has to go, and then has nothing to say.
+        usage.claim(group(0), 5).unwrap();
+        assert_eq!(usage.groups(), 0..3);
+        assert_eq!(usage.claim(group(3), 5), Ok(()));
+        // There is room for the first group, however large it is.
+        usage.claim(group(0) + 40_000, 30_000).unwrap();
+        assert_eq!(usage.groups(), 0..1);
+        assert_eq!(usage.claim(group(0) + 4, 1), Err(Conflict::Twice(4)));
+        let mut rest = Usage::new(g, 1, 2 * BITMAP_BYTES as u64);
+        assert_eq!(rest.claim(group(0), 5), Ok(()));
+        assert_eq!(rest.claim(group(1), 5), Ok(()));
+        assert_eq!(rest.groups(), 1..4);
     }
 }
