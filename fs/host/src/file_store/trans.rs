@@ -116,6 +116,12 @@ impl<D: Disk> Trans for FileTrans<D> {
         self.charge(bno)?;
         self.dirtied = true;
         let mut state = self.store.inner.lock();
+        if state.revoked.contains(&bno) {
+            // jbd2 cannot take a block back whose freeing has not committed.
+            pr_err!("block {} is made anew in the transaction that freed it\n", bno);
+            debug_assert!(false, "made anew in the transaction that freed it");
+            return Err(EIO);
+        }
         // A handle to the block's former life may still be around: it must not see the new one.
         state.cache.remove(&bno);
         let buffer = state.insert(bno, Box::new([0; BLOCK_SIZE]));
