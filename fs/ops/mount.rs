@@ -148,6 +148,29 @@ fn stop_writing(mount: &Mount) -> Result {
     fs.store.commit()
 }
 
+/// Damage was found: says so in the superblock, so that the next fsck is not put off.
+pub(crate) fn note_damage(mount: &Mount) {
+    if !mount.first_damage() {
+        return;
+    }
+    let noted = mount.fs.store.begin(credits::SUPERBLOCK).and_then(|mut t| {
+        mount.fs.update_superblock(&mut t, |s| {
+            s.state |= STATE_ERROR;
+            if s.first_error.time == 0 {
+                s.first_error.time = sched::real_seconds();
+                s.first_error.code = euclean().to_errno().unsigned_abs();
+            }
+        })?;
+        t.stop()
+    });
+    if let Err(e) = noted {
+        mount.sb().log(
+            log::WARN,
+            format_args!("the damage could not be noted: error {}", -e.to_errno()),
+        );
+    }
+}
+
 /// Frees what was unlinked, and cuts what was being cut, when an earlier mount ended. What fails
 /// is logged and left: it harms nobody.
 fn finish_orphans(mount: &Mount) {

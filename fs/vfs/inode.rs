@@ -16,7 +16,7 @@ use super::{
 };
 use crate::libvexfs::{
     errno::estale,
-    format::inode::{ROOT_LEN, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG},
+    format::inode::{ROOT_LEN, S_IFDIR, S_IFMT, S_IFREG},
     format::Time,
     journal::Tid,
     Fs, Inode as Core,
@@ -154,11 +154,6 @@ impl VexInode {
     /// Whether it is a regular file.
     pub(crate) fn is_regular(&self) -> bool {
         self.mode() & S_IFMT == S_IFREG
-    }
-
-    /// Whether it is a symbolic link.
-    pub(crate) fn is_symlink(&self) -> bool {
-        self.mode() & S_IFMT == S_IFLNK
     }
 
     /// The links.

@@ -84,7 +84,7 @@ pub(super) unsafe extern "C" fn unlocked_ioctl(
 ) -> c_long {
     // SAFETY: By this function's own requirement.
     let file = unsafe { File::from_raw(file) };
-    match ioctl::dispatch(file, cmd, arg as usize) {
+    match ioctl::dispatch(file, cmd, arg) {
         Ok(n) => n as c_long,
         Err(e) => e.to_errno() as c_long,
     }

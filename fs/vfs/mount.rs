@@ -30,6 +30,7 @@ const MAX_FILE_SIZE: i64 = 1 << 44;
 /// The super block's flag of read-only mounts.
 const SB_RDONLY: u32 = 1;
 
+#[expect(improper_ctypes, reason = "only its address is taken")]
 extern "C" {
     // The kernel crate gave its own name for it up in 7.3.
     static mut __this_module: bindings::module;
@@ -314,6 +315,12 @@ pub(super) unsafe fn drop_mount(sb: *mut bindings::super_block) {
 ///
 /// Called by the VFS with a super block of ours that nobody uses any more.
 unsafe extern "C" fn kill_sb(sb: *mut bindings::super_block) {
-    // SAFETY: By this function's own requirement.
-    unsafe { bindings::kill_block_super(sb) };
+    // SAFETY: By this function's own requirement; the mount is there if the mounting came so far.
+    unsafe {
+        // Agents have no file open: their calls must end before inodes are evicted.
+        if let Some(mount) = (*sb).s_fs_info.cast::<Mount>().as_ref() {
+            mount.staging.detach();
+        }
+        bindings::kill_block_super(sb);
+    }
 }

@@ -185,11 +185,6 @@ impl Store {
         }
     }
 
-    /// The most credits that [`journal::Store::begin`] grants.
-    pub(crate) fn most_credits(&self) -> usize {
-        self.0.journal.as_ref().map_or(0, Journal::most_credits)
-    }
-
     fn start(&self, credits: usize) -> Result<Handle> {
         let Some(journal) = &self.0.journal else {
             return Err(EROFS);

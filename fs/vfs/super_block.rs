@@ -15,8 +15,7 @@ use crate::libvexfs::{
     journal::{Store as _, BLOCK_SIZE},
     Fs,
 };
-use crate::ops::staging::Staging;
-use crate::ops::vector::Vectors;
+use crate::ops::{mount, staging::Staging, vector::Vectors};
 use core::{
     fmt,
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
@@ -79,6 +78,8 @@ pub(crate) struct Mount {
     pub(crate) norecovery: bool,
     // The superblock on disk says that the volume is in use.
     writing: AtomicBool,
+    // It says, or was to say, that the volume is damaged.
+    damage_noted: AtomicBool,
     errors: AtomicU32,
     sb: *mut bindings::super_block,
 }
@@ -98,6 +99,7 @@ impl Mount {
             vectors: Vectors::new()?,
             norecovery: options.norecovery,
             writing: AtomicBool::new(false),
+            damage_noted: AtomicBool::new(false),
             errors: AtomicU32::new(options.errors as u32),
             sb: sb.as_ptr(),
         })
@@ -112,6 +114,11 @@ impl Mount {
     /// Notes whether the superblock on disk says that the volume is in use; returns the old note.
     pub(crate) fn set_writing(&self, writing: bool) -> bool {
         self.writing.swap(writing, Ordering::Relaxed)
+    }
+
+    /// Whether damage is found for the first time, on a volume that is written to.
+    pub(crate) fn first_damage(&self) -> bool {
+        self.writing.load(Ordering::Relaxed) && !self.damage_noted.swap(true, Ordering::Relaxed)
     }
 
     /// What to do when damage is found.
@@ -146,6 +153,7 @@ impl Mount {
     /// Damage was found, and logged with the inode and the block.
     #[cold]
     fn damaged(&self) {
+        mount::note_damage(self);
         match self.on_error() {
             OnError::Continue => {}
             OnError::RemountRo => {

@@ -36,7 +36,7 @@ pub(super) static SUPER_OPS: Table<bindings::super_operations> =
 unsafe extern "C" fn dirty_inode(inode: *mut bindings::inode, flags: c_int) {
     let dirty = bindings::inode_state_flags_enum_I_DIRTY_SYNC
         | bindings::inode_state_flags_enum_I_DIRTY_DATASYNC;
-    if flags as u32 & dirty as u32 == 0 {
+    if flags as u32 & dirty == 0 {
         return;
     }
     // SAFETY: The VFS holds the inode.

@@ -142,11 +142,6 @@ impl<T> PinnedRwSemaphore<T> {
         unsafe { bindings::vexfs_helper_down_write_nested(self.raw.get(), depth) };
         WriteGuard(self, NotThreadSafe)
     }
-
-    /// The value, for who owns the semaphore alone.
-    pub(crate) fn as_ptr(&self) -> *mut T {
-        self.data.get()
-    }
 }
 
 /// Shared access to the value of a semaphore; gives it up when dropped.

@@ -26,7 +26,6 @@ syscalls() {
 	if grep -q "^def ${1}_after(" "$suites/fs_ops.py"; then
 		fs_op "${1}_after" "$MNT/t" "${@:2}"
 	fi
-	rm -rf "$MNT/t"
 	fs_end
 }
 
@@ -158,12 +157,44 @@ bad_root() {
 	END
 	fs_up
 }
+# A file whose inode is damaged, met by a mount with errors=$1.
+damage() {
+	fs_new
+	local i ino
+	for i in $(seq 100); do echo "$i" >"$MNT/f$i"; done
+	ino=$(stat -c %i "$MNT/f100")
+	[ $((ino >> 3)) != $(($(stat -c %i "$MNT") >> 3)) ]
+	fs_down
+	printf 'damage' | dd of="$DISK1" bs=1 seek=$(((ino >> 3) * 4096 + 3000)) conv=notrunc,fsync status=none
+	fs_up -o "errors=$1"
+	cat "$MNT/f100" 2>&1 | grep -q 'needs cleaning'
+	case $1 in
+	continue)
+		echo 1 >"$MNT/f1"
+		[ "$(cat "$MNT/f1")" = 1 ]
+		;;
+	remount-ro)
+		! touch "$MNT/more"
+		touch "$MNT/more" 2>&1 | grep -q 'Read-only'
+		[ "$(cat "$MNT/f1")" = 1 ]
+		! mount -o remount,rw "$MNT" || ! touch "$MNT/more"
+		;;
+	shutdown)
+		ls "$MNT" 2>&1 | grep -q 'Input/output'
+		;;
+	esac
+	fs_down
+	! fs_check
+	fs_up
+	[ "$(cat "$MNT/f1")" = 1 ]
+	fs_down
+}
 freeze() {
-	fs_new 131072
+	fs_new 32768
 	echo before >"$MNT/before"
 	fsfreeze -f "$MNT"
 	# What is on the disk now is a file system without need for replay.
-	dd if="$DISK1" of="$DISK2" bs=1M count=512 status=none
+	dd if="$DISK1" of="$DISK2" bs=1M count=128 status=none
 	sh -c "echo x >$MNT/during" &
 	mkdir "$MNT/during-dir" &
 	[ "$(cat "$MNT/before")" = before ]
@@ -308,6 +339,9 @@ fails "read-only" "a dirty journal on a read-only device" dirty_read_only
 fails "wrong fs type" "a device that is smaller than the volume" too_small_device
 fails "cleaning" "a damaged superblock" bad_superblock
 fails "cleaning" "a damaged root directory" bad_root
+t "damage: errors=continue" damage continue
+t "damage: errors=remount-ro" damage remount-ro
+t "damage: errors=shutdown" damage shutdown
 t "freeze and thaw" freeze
 
 t "names" syscalls names

@@ -338,7 +338,7 @@ def big_dir(d, n):
     inside(d)
     n = int(n)
     for i in range(n):
-        os.close(os.open(f"entry-{i}", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        os.mknod(f"entry-{i}")
     big_dir_after(d, n)
 
 
@@ -672,7 +672,7 @@ def fill_names(d):
     i = 0
     try:
         while True:
-            os.close(os.open(f"{'n' * 200}{i}", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            os.mknod(f"{'n' * 200}{i}")
             i += 1
     except OSError as e:
         assert e.errno == errno.ENOSPC, e
