@@ -132,6 +132,11 @@ impl<'a> Sight<'a> {
 
 /// The inode, if it is there, has links and is one that users know.
 pub(super) fn get(sb: &SuperBlock, ino: u64, generation: u32) -> Result<Option<InodeRef>> {
+    // A number from outside, or from a record that is just being removed: what is no inode (any
+    // more) must not be read as one and taken for damage.
+    if !sb.mount().fs.inode_in_use(ino)? {
+        return Ok(None);
+    }
     match VexInode::get(sb, ino, Some(generation)) {
         Ok(inode) => {
             let internal = inode.core().read().state & STATE_INTERNAL != 0;

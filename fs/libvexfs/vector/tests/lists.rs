@@ -23,6 +23,8 @@ fn versions(ranges: &[Range], bytes: u64) -> Vec<u64> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 48 }))]
+
     #[test]
     fn covering_keeps_what_each_byte_was_told(
         changes in prop::collection::vec((0u64..200, 1u64..40), 0..40)

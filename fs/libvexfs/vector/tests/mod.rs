@@ -3,3 +3,5 @@
 //! Tests of the vectors' truth.
 
 mod lists;
+mod records;
+mod staleness;
