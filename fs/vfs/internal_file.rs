@@ -172,12 +172,6 @@ impl InternalFile {
         self.0.write_and_wait(pos, pos.saturating_add(len - 1))
     }
 
-    /// Cuts (or grows, with zeroes) the file to `size` bytes.
-    pub(crate) fn set_size(&self, size: u64) -> Result {
-        let _lock = RwLocked::take(&self.0, Mode::Exclusive, false)?;
-        truncate::setsize(&self.0, size)
-    }
-
     /// A reader that goes through the file folio by folio, reading ahead.
     pub(crate) fn reader(&self) -> Reader<'_> {
         let mut ra = pin_init::zeroed();
