@@ -39,14 +39,17 @@ impl Batch {
         // The room was allocated at the start.
         let (cookie, ino) = (entry.cookie.to_le_bytes(), entry.ino.to_le_bytes());
         let fields = [&cookie[..], &ino, &[entry.dtype, len], entry.name];
-        fields.iter().all(|f| self.0.extend_from_slice(f, GFP_KERNEL).is_ok())
+        fields
+            .iter()
+            .all(|f| self.0.extend_from_slice(f, GFP_KERNEL).is_ok())
     }
 
     /// Shows the entries to `show` until it says false.
     fn all(&self, mut show: impl FnMut(&Entry<'_>) -> bool) -> bool {
         let mut rest = self.0.as_slice();
         while let Some((head, tail)) = rest.split_first_chunk::<HEAD>() {
-            let [c0, c1, c2, c3, c4, c5, c6, c7, i0, i1, i2, i3, i4, i5, i6, i7, dtype, len] = *head;
+            let [c0, c1, c2, c3, c4, c5, c6, c7, i0, i1, i2, i3, i4, i5, i6, i7, dtype, len] =
+                *head;
             let Some((name, after)) = tail.split_at_checked(len.into()) else {
                 break;
             };
@@ -87,7 +90,12 @@ pub(crate) fn read(
         batch.0.clear();
         let mut end = true;
         let read = dir.fs().readdir(&dir.core().read(), *pos, &mut |e| {
-            let entry = Entry { cookie: e.cookie, ino: e.ino, dtype: e.dtype, name: e.name };
+            let entry = Entry {
+                cookie: e.cookie,
+                ino: e.ino,
+                dtype: e.dtype,
+                name: e.name,
+            };
             end = batch.add(&entry);
             end
         });

@@ -48,7 +48,10 @@ pub(crate) fn open(sb: &SuperBlock, options: &Options) -> Result<Mount> {
     // The replay may have brought a newer one.
     let found = read_superblock(sb)?;
     if !read_only && !found.writable() {
-        sb.log(log::ERR, format_args!("unknown features allow read-only mounts alone"));
+        sb.log(
+            log::ERR,
+            format_args!("unknown features allow read-only mounts alone"),
+        );
         return Err(EROFS);
     }
     let fs = Fs::open(store, found)?;
@@ -61,7 +64,10 @@ fn read_superblock(sb: &SuperBlock) -> Result<Superblock> {
         // Whether it is one, first: the seed of something else would only give a wrong checksum.
         Superblock::parse(body).inspect_err(|e| {
             if *e == EINVAL {
-                sb.log(log::ERR, format_args!("no VexFS of a version and with features known here"));
+                sb.log(
+                    log::ERR,
+                    format_args!("no VexFS of a version and with features known here"),
+                );
             }
         })?;
         Ok(le32(body, OFF_CSUM_SEED))
@@ -69,7 +75,10 @@ fn read_superblock(sb: &SuperBlock) -> Result<Superblock> {
     let found = Superblock::parse(block.data())?;
     let (want, have) = (found.geometry.block_count, sb.device_blocks());
     if want > have {
-        sb.log(log::ERR, format_args!("the volume has {want} blocks, the device {have}"));
+        sb.log(
+            log::ERR,
+            format_args!("the volume has {want} blocks, the device {have}"),
+        );
         return Err(EINVAL);
     }
     Ok(found)
@@ -90,7 +99,9 @@ fn check_journal(sb: &SuperBlock, found: &Superblock, options: &Options) -> Resu
     if sb.journal_is_dirty(found.journal_start)? {
         sb.log(
             log::ERR,
-            format_args!("the journal must be replayed, but the device is read-only (see norecovery)"),
+            format_args!(
+                "the journal must be replayed, but the device is read-only (see norecovery)"
+            ),
         );
         return Err(EROFS);
     }
@@ -104,9 +115,14 @@ fn check_journal(sb: &SuperBlock, found: &Superblock, options: &Options) -> Resu
 /// What the journal says.
 pub(crate) fn start(mount: &Mount) -> Result {
     if mount.fs.store.take_journal_error() {
-        mount.sb().log(log::WARN, format_args!("an earlier mount was aborted, run fsck"));
+        mount.sb().log(
+            log::WARN,
+            format_args!("an earlier mount was aborted, run fsck"),
+        );
         let mut t = mount.fs.store.begin(credits::SUPERBLOCK)?;
-        mount.fs.update_superblock(&mut t, |s| s.state |= STATE_ERROR)?;
+        mount
+            .fs
+            .update_superblock(&mut t, |s| s.state |= STATE_ERROR)?;
         t.stop()?;
     }
     if mount.sb().mounted_read_only() {
@@ -202,7 +218,9 @@ fn finish_orphans(mount: &Mount) {
         }
     }
     if done != 0 {
-        mount.sb().log(log::INFO, format_args!("{done} orphaned inodes finished"));
+        mount
+            .sb()
+            .log(log::INFO, format_args!("{done} orphaned inodes finished"));
     }
 }
 

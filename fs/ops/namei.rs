@@ -11,7 +11,7 @@ use crate::libvexfs::{
     credits,
     dir::NAME_MAX,
     errno::{enametoolong, estale},
-    format::inode::{S_IFLNK, S_IFMT, STATE_INTERNAL},
+    format::inode::{STATE_INTERNAL, S_IFLNK, S_IFMT},
     journal::{Store as _, Tid, Trans as _},
     namespace::NewInode as Spec,
     Inode as Core,
@@ -131,7 +131,11 @@ pub(crate) fn create(idmap: &IdMap, dir: &VexInode, dentry: &Dentry, what: &What
 pub(crate) fn tmpfile(idmap: &IdMap, dir: &VexInode, mode: u16) -> Result<LockedInode> {
     dir.check_running()?;
     let (mount, fs) = (dir.mount(), dir.fs());
-    let what = What { mode, rdev: 0, target: &[] };
+    let what = What {
+        mode,
+        rdev: 0,
+        target: &[],
+    };
     let new = NewInode::new(idmap, dir, mode)?;
     let labels = security::labels(new.inode(), dir, None)?;
     let spec = what.spec(&new);
@@ -156,7 +160,9 @@ fn publish(dir: &VexInode, new: NewInode, core: Core, tid: Tid) -> Result<Locked
     let (mount, ino) = (dir.mount(), core.ino);
     let published = new.publish(core, tid).map_err(|e| {
         if e == EBUSY {
-            return mount.fs.damaged(ino, 0, "an inode in use was given out as new");
+            return mount
+                .fs
+                .damaged(ino, 0, "an inode in use was given out as new");
         }
         e
     });

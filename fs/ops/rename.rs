@@ -59,7 +59,12 @@ pub(crate) fn rename(
     if flags & RENAME_WHITEOUT != 0 {
         // Only asked who would own it; the inode is thrown away.
         let owner = NewInode::new(idmap, old_dir, S_IFCHR)?;
-        whiteout = Spec { uid: owner.uid(), gid: owner.gid(), now, ..whiteout };
+        whiteout = Spec {
+            uid: owner.uid(),
+            gid: owner.gid(),
+            now,
+            ..whiteout
+        };
     }
 
     let done = mount.with_space(|| {

@@ -97,18 +97,20 @@ pub(crate) fn list(inode: &VexInode) -> Result<KVVec<u8>> {
     inode.check_running()?;
     let trusted = capable(CAP_SYS_ADMIN);
     let mut names = KVVec::new();
-    let listed = inode.fs().xattr_list(&inode.core().read(), &mut |space, name, _| {
-        let prefix: &[u8] = match space {
-            index::USER => b"user.",
-            index::TRUSTED if trusted => b"trusted.",
-            index::SECURITY => b"security.",
-            _ => return Ok(true),
-        };
-        for part in [prefix, name, b"\0"] {
-            names.extend_from_slice(part, GFP_KERNEL)?;
-        }
-        Ok(true)
-    });
+    let listed = inode
+        .fs()
+        .xattr_list(&inode.core().read(), &mut |space, name, _| {
+            let prefix: &[u8] = match space {
+                index::USER => b"user.",
+                index::TRUSTED if trusted => b"trusted.",
+                index::SECURITY => b"security.",
+                _ => return Ok(true),
+            };
+            for part in [prefix, name, b"\0"] {
+                names.extend_from_slice(part, GFP_KERNEL)?;
+            }
+            Ok(true)
+        });
     inode.mount().judge(listed)?;
     Ok(names)
 }

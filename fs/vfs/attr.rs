@@ -25,9 +25,7 @@ impl Change {
     /// `EPERM` and others.
     pub(crate) fn prepare(&self) -> Result {
         // SAFETY: The pointers are the VFS's, valid for the call that this is about.
-        to_result(unsafe {
-            bindings::setattr_prepare(self.idmap.as_ptr(), self.dentry, self.attr)
-        })
+        to_result(unsafe { bindings::setattr_prepare(self.idmap.as_ptr(), self.dentry, self.attr) })
     }
 
     /// The new size, if it is to change.
@@ -61,7 +59,14 @@ pub(super) unsafe extern "C" fn setattr(
         let inode = VexInode::from_raw(bindings::vexfs_helper_d_inode(dentry));
         (inode, IdMap::from_raw(idmap))
     };
-    errno(attr::set(inode, &Change { idmap, dentry, attr }))
+    errno(attr::set(
+        inode,
+        &Change {
+            idmap,
+            dentry,
+            attr,
+        },
+    ))
 }
 
 /// # Safety

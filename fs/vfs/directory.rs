@@ -32,16 +32,16 @@ unsafe extern "C" fn llseek(file: *mut bindings::file, offset: i64, whence: c_in
 ///
 /// Called by the VFS with an open directory of ours, locked shared, and a context to show its
 /// entries to.
-unsafe extern "C" fn iterate(
-    file: *mut bindings::file,
-    ctx: *mut bindings::dir_context,
-) -> c_int {
+unsafe extern "C" fn iterate(file: *mut bindings::file, ctx: *mut bindings::dir_context) -> c_int {
     // SAFETY: The file holds its inode. The context is ours for the call.
     let (dir, ctx) = unsafe {
         if !bindings::vexfs_helper_dir_emit_dots(file, ctx) {
             return 0;
         }
-        (VexInode::from_raw(bindings::vexfs_helper_file_inode(file)), &mut *ctx)
+        (
+            VexInode::from_raw(bindings::vexfs_helper_file_inode(file)),
+            &mut *ctx,
+        )
     };
     let mut pos = u64::try_from(ctx.pos).unwrap_or(0);
     let result = dir::read(dir, &mut pos, &mut |entry: &Entry<'_>| {
@@ -64,7 +64,12 @@ unsafe extern "C" fn iterate(
 /// # Safety
 ///
 /// Called by the VFS with an open directory of ours.
-unsafe extern "C" fn fsync(file: *mut bindings::file, _start: i64, _end: i64, _data: c_int) -> c_int {
+unsafe extern "C" fn fsync(
+    file: *mut bindings::file,
+    _start: i64,
+    _end: i64,
+    _data: c_int,
+) -> c_int {
     // SAFETY: The file holds its inode.
     let dir = unsafe { VexInode::from_raw(bindings::vexfs_helper_file_inode(file)) };
     errno(dir::sync(dir))

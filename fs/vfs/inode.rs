@@ -470,7 +470,9 @@ unsafe extern "C" fn construct(object: *mut c_void) {
 /// # Safety
 ///
 /// Called by the VFS with a super block of ours.
-pub(super) unsafe extern "C" fn alloc_inode(sb: *mut bindings::super_block) -> *mut bindings::inode {
+pub(super) unsafe extern "C" fn alloc_inode(
+    sb: *mut bindings::super_block,
+) -> *mut bindings::inode {
     let cache = CACHE.load(Ordering::Acquire);
     // SAFETY: The super block is the VFS's, the cache lives as long as the module.
     let object = unsafe {

@@ -30,7 +30,10 @@ impl Write for Line {
 
 /// Logs a line about the file system of `sb`, which is a valid super block or null.
 pub(super) fn line(sb: *const bindings::super_block, level: i32, text: fmt::Arguments<'_>) {
-    let mut line = Line { text: [0; 200], len: 0 };
+    let mut line = Line {
+        text: [0; 200],
+        len: 0,
+    };
     // A line that is too long is cut off, never an error.
     let _ = line.write_fmt(text);
     // SAFETY: The callers pass a super block that they hold; the text is a valid buffer.

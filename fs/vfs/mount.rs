@@ -17,11 +17,7 @@ use crate::{
     ops::mount,
 };
 use core::cell::UnsafeCell;
-use kernel::{
-    error::to_result,
-    prelude::*,
-    str::as_char_ptr_in_const_context,
-};
+use kernel::{error::to_result, prelude::*, str::as_char_ptr_in_const_context};
 
 /// "VexF".
 const MAGIC: c_ulong = 0x5665_7846;
@@ -132,7 +128,9 @@ impl Request {
             return Ok(());
         }
         let mut names = OnError::NAMES.iter();
-        let (_, errors) = names.find(|(name, _)| name.as_bytes() == value).ok_or(EINVAL)?;
+        let (_, errors) = names
+            .find(|(name, _)| name.as_bytes() == value)
+            .ok_or(EINVAL)?;
         self.errors = Some(*errors);
         Ok(())
     }
@@ -247,7 +245,10 @@ unsafe fn fill(sb: &SuperBlock, options: &Options) -> Result {
     // SAFETY: The super block is ours.
     unsafe {
         if bindings::sb_set_blocksize(raw, BLOCK_SIZE as c_int) == 0 {
-            sb.log(log::ERR, format_args!("the device's sectors are larger than 4 KiB"));
+            sb.log(
+                log::ERR,
+                format_args!("the device's sectors are larger than 4 KiB"),
+            );
             return Err(EINVAL);
         }
         (*raw).s_magic = MAGIC;
@@ -269,7 +270,12 @@ unsafe fn fill(sb: &SuperBlock, options: &Options) -> Result {
     }
     let root = match VexInode::get(sb, sb.mount().fs.sb.root_ino, None) {
         Ok(root) if root.is_dir() => Ok(root),
-        Ok(_) => Err(sb.mount().fs.damaged(sb.mount().fs.sb.root_ino, 0, "the root is no directory")),
+        Ok(_) => {
+            Err(sb
+                .mount()
+                .fs
+                .damaged(sb.mount().fs.sb.root_ino, 0, "the root is no directory"))
+        }
         Err(e) => Err(e),
     };
     let started = root.and_then(|root| {

@@ -52,8 +52,13 @@ unsafe fn make(
     target: &[u8],
 ) -> Result {
     // SAFETY: By this function's own requirement.
-    let (idmap, dir, dentry) =
-        unsafe { (IdMap::from_raw(idmap), VexInode::from_raw(dir), Dentry::from_raw(dentry)) };
+    let (idmap, dir, dentry) = unsafe {
+        (
+            IdMap::from_raw(idmap),
+            VexInode::from_raw(dir),
+            Dentry::from_raw(dentry),
+        )
+    };
     namei::create(&idmap, dir, dentry, &namei::What { mode, rdev, target })
 }
 
@@ -158,8 +163,13 @@ pub(super) unsafe extern "C" fn link(
     new: *mut bindings::dentry,
 ) -> c_int {
     // SAFETY: By this function's own requirement.
-    let (old, dir, new) =
-        unsafe { (Dentry::from_raw(old), VexInode::from_raw(dir), Dentry::from_raw(new)) };
+    let (old, dir, new) = unsafe {
+        (
+            Dentry::from_raw(old),
+            VexInode::from_raw(dir),
+            Dentry::from_raw(new),
+        )
+    };
     errno(namei::link(old, dir, new))
 }
 

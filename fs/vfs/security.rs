@@ -12,7 +12,9 @@ pub(crate) struct Labels(KVec<(KVec<u8>, KVec<u8>)>);
 impl Labels {
     /// All of them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.0.iter().map(|(name, value)| (name.as_slice(), value.as_slice()))
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_slice(), value.as_slice()))
     }
 
     fn add(&mut self, name: &[u8], value: &[u8]) -> Result {

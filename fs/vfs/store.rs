@@ -198,7 +198,11 @@ impl Store {
         // A second handle of one thread would share the credits of the first, and could deadlock
         // against a freeze. The lock order does not allow it, so it is a bug, but no reason to die.
         if jbd2::has_handle() {
-            log::line(self.0.sb, log::ERR, format_args!("transaction inside of a transaction"));
+            log::line(
+                self.0.sb,
+                log::ERR,
+                format_args!("transaction inside of a transaction"),
+            );
             return Err(EBUSY);
         }
         if credits > journal.most_credits() {
@@ -210,7 +214,9 @@ impl Store {
             return Err(ENOSPC);
         }
         let count = WriteCount::new(self);
-        let raw = journal.start(credits, revokes(credits)).map_err(|e| self.translate(e))?;
+        let raw = journal
+            .start(credits, revokes(credits))
+            .map_err(|e| self.translate(e))?;
         Ok(Handle {
             raw: Some(raw),
             store: self.clone(),
@@ -247,7 +253,11 @@ impl Store {
     }
 
     fn complain(&self, bno: u64, what: &str) {
-        log::line(self.0.sb, log::ERR, format_args!("metadata block {bno} {what}"));
+        log::line(
+            self.0.sb,
+            log::ERR,
+            format_args!("metadata block {bno} {what}"),
+        );
     }
 
     fn range_lock(&self, bno: u64) -> Option<&SpinLock<()>> {
@@ -356,7 +366,9 @@ impl Handle {
     fn access(&mut self, bno: u64) -> Result<Block> {
         let block = self.store.read_block(bno)?;
         let trigger = &self.store.0.trigger;
-        self.raw()?.write(&block, trigger).map_err(|e| self.store.translate(e))?;
+        self.raw()?
+            .write(&block, trigger)
+            .map_err(|e| self.store.translate(e))?;
         self.dirtied = true;
         Ok(block)
     }
@@ -386,7 +398,9 @@ impl journal::Trans for Handle {
         // SAFETY: By the device's invariant.
         let block = unsafe { Block::get(self.store.0.sb, bno) }?;
         let trigger = &self.store.0.trigger;
-        self.raw()?.create(&block, trigger).map_err(|e| self.store.translate(e))?;
+        self.raw()?
+            .create(&block, trigger)
+            .map_err(|e| self.store.translate(e))?;
         self.dirtied = true;
         Ok(BlockMut::new(block))
     }
@@ -396,7 +410,9 @@ impl journal::Trans for Handle {
         self.dirtied = true;
         // SAFETY: By the device's invariant.
         let block = unsafe { Block::cached(self.store.0.sb, bno) };
-        self.raw()?.revoke(bno, block).map_err(|e| self.store.translate(e))
+        self.raw()?
+            .revoke(bno, block)
+            .map_err(|e| self.store.translate(e))
     }
 
     fn write_at(&mut self, bno: u64, off: usize, bytes: &[u8]) -> Result {

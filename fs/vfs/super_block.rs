@@ -46,12 +46,18 @@ impl OnError {
     ];
 
     fn from_u32(n: u32) -> Self {
-        Self::NAMES.iter().find(|(_, e)| *e as u32 == n).map_or(OnError::RemountRo, |(_, e)| *e)
+        Self::NAMES
+            .iter()
+            .find(|(_, e)| *e as u32 == n)
+            .map_or(OnError::RemountRo, |(_, e)| *e)
     }
 
     /// The name that the mount option has for it.
     pub(crate) fn name(self) -> &'static str {
-        Self::NAMES.iter().find(|(_, e)| *e == self).map_or("", |(name, _)| name)
+        Self::NAMES
+            .iter()
+            .find(|(_, e)| *e == self)
+            .map_or("", |(name, _)| name)
     }
 }
 
@@ -158,12 +164,18 @@ impl Mount {
             OnError::Continue => {}
             OnError::RemountRo => {
                 if self.fs.store.set_read_only() {
-                    self.sb().log(log::ERR, format_args!("damage found: writing stops, run fsck"));
+                    self.sb().log(
+                        log::ERR,
+                        format_args!("damage found: writing stops, run fsck"),
+                    );
                 }
             }
             OnError::Shutdown => {
                 if !self.fs.store.is_shut_down() {
-                    self.sb().log(log::ERR, format_args!("damage found: shutting down, run fsck"));
+                    self.sb().log(
+                        log::ERR,
+                        format_args!("damage found: shutting down, run fsck"),
+                    );
                     self.fs.store.shut_down();
                 }
             }
@@ -267,7 +279,10 @@ impl SuperBlock {
         let block = unsafe { Block::read(self.as_ptr(), 0) }?;
         let seed = seed(block.data())?;
         if !block.verify(seed) {
-            self.log(log::ERR, format_args!("the superblock has a wrong checksum, run fsck"));
+            self.log(
+                log::ERR,
+                format_args!("the superblock has a wrong checksum, run fsck"),
+            );
             return Err(euclean());
         }
         Ok(block)

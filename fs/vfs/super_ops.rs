@@ -94,7 +94,10 @@ unsafe extern "C" fn put_super(sb: *mut bindings::super_block) {
 /// Called by the VFS with a super block of ours.
 unsafe extern "C" fn sync_fs(sb: *mut bindings::super_block, wait: c_int) -> c_int {
     // SAFETY: The super block is valid and mounted.
-    errno(mount::sync(unsafe { SuperBlock::from_raw(sb) }.mount(), wait != 0))
+    errno(mount::sync(
+        unsafe { SuperBlock::from_raw(sb) }.mount(),
+        wait != 0,
+    ))
 }
 
 /// # Safety
@@ -118,7 +121,11 @@ unsafe extern "C" fn unfreeze_fs(sb: *mut bindings::super_block) -> c_int {
 /// Called by the block layer when the device goes away.
 unsafe extern "C" fn shutdown(sb: *mut bindings::super_block) {
     // SAFETY: The super block is valid and mounted.
-    unsafe { SuperBlock::from_raw(sb) }.mount().fs.store.shut_down();
+    unsafe { SuperBlock::from_raw(sb) }
+        .mount()
+        .fs
+        .store
+        .shut_down();
 }
 
 /// # Safety

@@ -13,7 +13,9 @@ use kernel::{
 ///
 /// `EFAULT`.
 pub(crate) fn read_u32(address: usize) -> Result<u32> {
-    UserSlice::new(UserPtr::from_addr(address), size_of::<u32>()).reader().read()
+    UserSlice::new(UserPtr::from_addr(address), size_of::<u32>())
+        .reader()
+        .read()
 }
 
 /// Writes bytes to a user's address.
@@ -22,5 +24,7 @@ pub(crate) fn read_u32(address: usize) -> Result<u32> {
 ///
 /// `EFAULT`.
 pub(crate) fn write(address: usize, bytes: &[u8]) -> Result {
-    UserSlice::new(UserPtr::from_addr(address), bytes.len()).writer().write_slice(bytes)
+    UserSlice::new(UserPtr::from_addr(address), bytes.len())
+        .writer()
+        .write_slice(bytes)
 }

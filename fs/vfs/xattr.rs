@@ -18,10 +18,8 @@ const fn handler(prefix: &'static CStr, index: u8) -> bindings::xattr_handler {
     }
 }
 
-static USER: Table<bindings::xattr_handler> =
-    Table::new(handler(c"user.", xattr::USER));
-static TRUSTED: Table<bindings::xattr_handler> =
-    Table::new(handler(c"trusted.", xattr::TRUSTED));
+static USER: Table<bindings::xattr_handler> = Table::new(handler(c"user.", xattr::USER));
+static TRUSTED: Table<bindings::xattr_handler> = Table::new(handler(c"trusted.", xattr::TRUSTED));
 static SECURITY: Table<bindings::xattr_handler> =
     Table::new(handler(c"security.", xattr::SECURITY));
 
@@ -89,7 +87,13 @@ unsafe extern "C" fn set(
             bindings::XATTR_REPLACE => SetMode::Replace,
             _ => SetMode::Any,
         };
-        errno(xattr::set(VexInode::from_raw(inode), (*handler).flags as u8, name, value, mode))
+        errno(xattr::set(
+            VexInode::from_raw(inode),
+            (*handler).flags as u8,
+            name,
+            value,
+            mode,
+        ))
     }
 }
 
