@@ -91,6 +91,13 @@ fn lock(file: &File, path: &Path) -> Result<()> {
     }
 }
 
+/// Whether a block device is mounted.
+pub fn is_mounted(path: &Path) -> Result<bool> {
+    let meta =
+        std::fs::metadata(path).with_context(|| format!("cannot find {}", path.display()))?;
+    Ok(mounted_at(path, &meta)?.is_some())
+}
+
 /// Where a block device is mounted, as /proc/self/mountinfo has it.
 fn mounted_at(path: &Path, meta: &std::fs::Metadata) -> Result<Option<PathBuf>> {
     if !meta.file_type().is_block_device() {

@@ -85,7 +85,7 @@ pub fn run(args: Args, out: &Output) -> Result<Exit> {
     let is_image = kind.is_block_device() || kind.is_file() && image_of(path).is_some();
     if is_image {
         info.device = Some(path.clone());
-        info.volume = Some(look(path, true)?);
+        info.volume = Some(look(path, !device::is_mounted(path)?)?);
     } else {
         on_mount(path, &mut info)?;
     }
@@ -122,9 +122,12 @@ fn on_mount(path: &Path, info: &mut Info) -> Result<()> {
     Ok(())
 }
 
-/// Reads the superblock, through the journal if nobody is writing it.
+/// Reads the superblock, through the journal if the volume is not mounted.
 fn look(path: &Path, alone: bool) -> Result<Volume> {
     let disk = device::open(path, Access::Look)?;
+    if !alone {
+        return Ok(describe(&volume::superblock_in_use(&disk)?, None));
+    }
     let raw = match volume::superblock(&disk) {
         Ok(sb) => sb,
         Err(e) if volume::find_copy(&disk).is_some() => {
@@ -142,9 +145,7 @@ fn look(path: &Path, alone: bool) -> Result<Volume> {
                 .hint("wipefs DEVICE tells what is on it")
         }
     };
-    let replay = Replay::open(&disk, volume::region(&raw)?)
-        .ok()
-        .filter(|_| alone);
+    let replay = Replay::open(&disk, volume::region(&raw)?).ok();
     let waiting = replay.as_ref().map(|replay| {
         let (first, end) = replay.transactions();
         end.wrapping_sub(first)

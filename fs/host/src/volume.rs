@@ -139,6 +139,18 @@ pub fn superblock<D: Disk>(disk: &D) -> Result<Superblock> {
     superblock_at(disk, 0)
 }
 
+/// Reads the superblock of a volume that is mounted. Its checksum is renewed at commits only, so what the kernel shows
+/// through the device may have an old one.
+///
+/// # Errors
+///
+/// As [`superblock_at`].
+pub fn superblock_in_use<D: Disk>(disk: &D) -> Result<Superblock> {
+    let mut block = [0; BLOCK_SIZE];
+    disk.read(0, &mut block)?;
+    Superblock::parse(&block[SEAL_SIZE..])
+}
+
 /// Looks for a copy of the superblock where group 1 begins, for every size that a group can have.
 pub fn find_copy<D: Disk>(disk: &D) -> Option<(u64, Superblock)> {
     let mut bno = MIN_GROUP_BLOCKS;
