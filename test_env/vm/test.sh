@@ -33,12 +33,16 @@ passed=0 failed=0 skipped=0
 	echo "VexFS tests of $(date -u +%FT%TZ), $(git describe --always --dirty 2>/dev/null || echo unknown)"
 	echo "kernel $(vexfs_kernel), $(vm_accel)"
 } | tee "$log"
+# Real vectors with ground truth, beside the checkout where there are any.
+data=$VEXFS_SRC/../shared/data
 for section in "${sections[@]}"; do
 	status=0
+	share=()
+	[ "$section" != vectors ] || [ ! -e "$data/glove100_base.fvecs" ] || share=(--share "$data")
 	out=$(mktemp)
 	klog=$(mktemp)
 	"$VEXFS_SRC/test_env/run_qemu_simple.sh" run --disk 2G --disk 1G --memory 3G \
-		--timeout "$timeout" --kernel-log "$klog" "${options[@]}" \
+		--timeout "$timeout" --kernel-log "$klog" "${options[@]}" "${share[@]}" \
 		--env "VEXFS_SEED=${VEXFS_SEED:-$(date +%s)}" -- \
 		/mnt/vexfs-src/test_env/test_module.sh "$section" 2>&1 | tee "$out" |
 		sed -u '/^[0-9]* passed, [0-9]* failed, [0-9]* skipped$/d' | tee -a "$log" ||

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# The ioctls of the general and the vectors' sections, called wrongly. (Staging has its
+# own in staging.sh.)
+
+ab_op() { python3 "$suites/vectors_ops.py" "$1" "$MNT"; }
+
+mkfs.vexfs -q -f "$DISK1" && mount -t vexfs "$DISK1" "$MNT"
+
+t "sizes, unknown fields, flags, bad pointers" ab_op abi_sizes
+t "counts, limits, things that are not there, wrong descriptors" ab_op abi_limits
+ab_read_only() {
+	mount -o remount,ro "$MNT"
+	ab_op read_only
+	mount -o remount,rw "$MNT"
+}
+t "a read-only mount" ab_read_only
+t "random structures do no harm" ab_op abi_random
+ab_clean() { umount "$MNT" && fsck.vexfs -n "$DISK1"; }
+t "the volume is clean" ab_clean

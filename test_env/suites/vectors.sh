@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# Collections, records and the exact search, through the module.
+
+ve_op() { python3 "$suites/vectors_ops.py" "$1" "$MNT" "${@:2}"; }
+ve_data=/mnt/share
+
+mkfs.vexfs -q -f "$DISK1" && mount -t vexfs "$DISK1" "$MNT"
+# A mount point that others may search.
+chmod 755 "$MNT"
+
+ve_clean() { umount "$MNT" && fsck.vexfs -n "$DISK1" && mount -t vexfs "$DISK1" "$MNT"; }
+
+t "all metrics and types against arithmetic" ve_op find
+t "a batch reports item by item" ve_op batch_errors
+t "rights of another user" ve_op rights
+t "searches below a directory" ve_op scope
+t "rename, write, truncate, mmap, copy, unlink" ve_op life
+t "slots are used again" ve_op churn
+t "a dropped collection frees its space" ve_op drop
+t "what is there is clean" ve_clean
+
+ve_command_line() {
+	cd "$MNT"
+	printf 'one\ntwo\nthree\n' >lines
+	vexctl collection create "$MNT" cli --dim 3 --metric ip --type f16
+	vexctl put lines --collection cli --key 18446744073709551615 --vector '[-1, 0.5, 2]' --offset 4 --length 3
+	[ "$(vexctl get "$MNT" --collection cli --key 18446744073709551615 --json | sed 's/,"version".*//')" = \
+		'{"key":18446744073709551615,"path":"'"$MNT"'/lines","offset":4,"length":3' ]
+	[ "$(vexctl search "$MNT" --collection cli --vector '[-2,0,0]' -k 3 --exact --json)" = \
+		'{"query":0,"hits":[{"key":18446744073709551615,"path":"'"$MNT"'/lines","offset":4,"length":3,"score":2.0,"stale":false}]}' ]
+	printf '%s\n' '{"path":"lines","offset":0,"length":3,"key":1,"vector":[1,0,0]}' \
+		'{"path":"lines","key":2,"vector":[1,0]}' '{"path":"missing","key":3,"vector":[1,0,0]}' \
+		'{"path":"lines","key":4,"vector":[1,null,0]}' "{\"path\":\"$MNT/lines\",\"key\":5,\"vector\":[0,1,0]}" >"$WORK/rows"
+	local status=0
+	vexctl import "$MNT" --collection cli --jsonl "$WORK/rows" --json >"$WORK/report" || status=$?
+	[ $status = 3 ]
+	[ "$(cat "$WORK/report")" = '{"collection":"cli","failed":3,"imported":2}' ]
+	[ "$(vexctl search "$MNT" --collection cli --like lines -k 9 --json | grep -o '"key"' | wc -l)" = 3 ]
+	vexctl delete "$MNT" --collection cli --key 1,5
+	[ "$(vexctl get lines --collection cli --json | wc -l)" = 1 ]
+	vexctl collection drop "$MNT" cli
+}
+t "vexctl put, get, search, import, delete" ve_command_line
+fails "takes 4" "a vector of another dimension is refused with a reason" vexctl search "$MNT" --collection scope --vector '[1]'
+fails "not on a mounted VexFS" "a path elsewhere is refused with a reason" vexctl collection list /proc
+fails "there is no collection nothing" "a collection that is not there" vexctl search "$MNT" --collection nothing --vector '[1]'
+
+ve_meaning() {
+	mkdir -p "$MNT/doc"
+	echo "How to compress files and archives to save disk space: zip, gzip and tarballs" >"$MNT/doc/a"
+	echo "A recipe for soup: cook onions and carrots in butter, add salt and pepper" >"$MNT/doc/b"
+	echo "The orchestra played a symphony; violins and piano followed the conductor" >"$MNT/doc/c"
+	head -c 100 /dev/urandom | tr '\0-\177' '\0' >"$MNT/doc/binary"
+	vexctl collection create "$MNT" doc --dim 100
+	vexctl embed "$MNT/doc" --collection doc
+	first() { vexctl search "$MNT/doc" --collection doc --text "$1" -k 3 --json | sed 's/"},.*//; s/.*\[{"key":[0-9]*,"path":"//; s/".*//'; }
+	[ "$(first "music concert")" = "$MNT/doc/c" ]
+	[ "$(first "delicious food in the kitchen")" = "$MNT/doc/b" ]
+	[ "$(first "smaller data")" = "$MNT/doc/a" ]
+	[ -z "$(vexctl embed "$MNT/doc/a" --collection doc --list)" ]
+	echo "and now something about football" >>"$MNT/doc/a"
+	vexctl embed "$MNT/doc" --collection doc --list | grep -q "^stale .*doc/a"
+	vexctl embed "$MNT/doc" --collection doc | grep -q "embedded 1 files"
+	vexctl collection create "$MNT" own --dim 1 --metric l2
+	vexctl embed "$MNT/doc/b" --collection own --chunk 64 --command "wc -c | sed 's/.*/[&]/'"
+	vexctl get "$MNT/doc/b" --collection own | grep -q "bytes 0+"
+}
+if [ -e /usr/share/vexfs/glove100.vexemb ]; then
+	t "files are found by meaning" ve_meaning
+else
+	skip "files are found by meaning" "the word vectors are not there"
+fi
+
+ve_import() {
+	cp "$ve_data/glove100_words.txt" "$MNT/words"
+	head -c 40400 "$ve_data/glove100_query.fvecs" >"$WORK/query.fvecs"
+	local m
+	for m in l2 cosine; do
+		vexctl collection create "$MNT" "glove-$m" --dim 100 --metric $m
+		vexctl import "$MNT/words" --collection "glove-$m" --vectors "$ve_data/glove100_base.fvecs"
+	done
+	ve_clean
+}
+ve_truth() {
+	vexctl search "$MNT" --collection "glove-$1" --vectors "$WORK/query.fvecs" -k 10 --json >"$WORK/found"
+	ve_op truth "$WORK/found" "$ve_data/glove100_gt_$2.ivecs" 100
+}
+if [ -e $ve_data/glove100_base.fvecs ]; then
+	t "100,000 real vectors go in and survive a remount" ve_import
+	t "exact top 10 of 100 queries, L2" ve_truth l2 l2
+	t "exact top 10 of 100 queries, cosine" ve_truth cosine cos
+else
+	skip "100,000 real vectors" "no ../shared/data beside the checkout"
+fi
+t "the volume is clean in the end" ve_clean
