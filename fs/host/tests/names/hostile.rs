@@ -5,7 +5,8 @@
 //! code that has to cope with it.
 
 use crate::config;
-use crate::model::{op, Model};
+use crate::model::Model;
+use crate::operations::op;
 use crate::volume::{All, Volume};
 use kernel::prelude::*;
 use proptest::prelude::*;

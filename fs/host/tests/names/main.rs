@@ -6,16 +6,20 @@
 
 #![forbid(unsafe_code)]
 
+mod compare;
 mod directories;
 mod failures;
 mod hostile;
 mod model;
+mod operations;
 mod paths;
 mod space;
+mod threads;
 mod values;
 mod volume;
 
-use model::{op, Model};
+use model::Model;
+use operations::op;
 use proptest::prelude::*;
 
 /// A seed is printed, so that a run can be repeated.

@@ -1,112 +1,44 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a name space is, said as simply as possible, and random operations on it.
+//! What a name space is, said as simply as possible.
 
+use crate::operations::{Kind, Op};
 use crate::volume::{Volume, SMALL};
 use kernel::prelude::*;
-use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
-use vexfs::libvexfs::dir::entry::dtype_of;
+use vexfs::libvexfs::credits;
 use vexfs::libvexfs::errno::{enodata, enotempty};
 use vexfs::libvexfs::format::inode::*;
 use vexfs::libvexfs::journal::Store;
 use vexfs::libvexfs::namespace::*;
 use vexfs::libvexfs::xattr::SetMode;
-use vexfs::libvexfs::{credits, orphan};
 
-type Name = Vec<u8>;
+pub type Name = Vec<u8>;
 
 #[derive(Clone, Debug, Default)]
 pub struct Node {
-    mode: u16,
-    rdev: u32,
-    target: Vec<u8>,
-    links: BTreeSet<(u64, Name)>,
-    entries: BTreeMap<Name, u64>,
-    xattrs: BTreeMap<(u8, Name), Vec<u8>>,
+    pub mode: u16,
+    pub rdev: u32,
+    pub target: Vec<u8>,
+    pub links: BTreeSet<(u64, Name)>,
+    pub entries: BTreeMap<Name, u64>,
+    pub xattrs: BTreeMap<(u8, Name), Vec<u8>>,
 }
 
 impl Node {
-    fn is_dir(&self) -> bool {
+    pub fn is_dir(&self) -> bool {
         self.mode & S_IFMT == S_IFDIR
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-pub enum Kind {
-    File,
-    Dir,
-    ShortLink,
-    LongLink,
-    Device,
-    Fifo,
-    Socket,
-}
-
-/// An operation; numbers choose among what there is.
-#[derive(Clone, Debug)]
-pub enum Op {
-    Create(usize, usize, Kind),
-    Tmpfile(usize, Kind),
-    Link(usize, usize, usize),
-    Remove(usize, usize),
-    Rename {
-        from: usize,
-        old: usize,
-        to: usize,
-        new: usize,
-        flags: u32,
-    },
-    SetXattr(usize, usize, usize, u8),
-    RemoveXattr(usize, usize),
-    Reap(usize),
-    Remount,
-    Commit,
-}
-
-fn kind() -> impl Strategy<Value = Kind> {
-    prop_oneof![
-        4 => Just(Kind::File),
-        4 => Just(Kind::Dir),
-        1 => Just(Kind::ShortLink),
-        1 => Just(Kind::LongLink),
-        1 => Just(Kind::Device),
-        1 => Just(Kind::Fifo),
-        1 => Just(Kind::Socket),
-    ]
-}
-
-fn flags() -> impl Strategy<Value = u32> {
-    prop_oneof![
-        6 => Just(0),
-        2 => Just(RENAME_NOREPLACE),
-        4 => Just(RENAME_EXCHANGE),
-        3 => Just(RENAME_WHITEOUT),
-        1 => Just(RENAME_WHITEOUT | RENAME_NOREPLACE),
-        1 => 0..16u32,
-    ]
-}
-
-pub fn op() -> impl Strategy<Value = Op> {
-    let n = || 0..1000usize;
-    prop_oneof![
-        12 => (n(), n(), kind()).prop_map(|(d, n, k)| Op::Create(d, n, k)),
-        2 => (n(), kind()).prop_map(|(d, k)| Op::Tmpfile(d, k)),
-        6 => (n(), n(), n()).prop_map(|(d, n, t)| Op::Link(d, n, t)),
-        8 => (n(), n()).prop_map(|(d, n)| Op::Remove(d, n)),
-        12 => (n(), n(), n(), n(), flags())
-            .prop_map(|(from, old, to, new, flags)| Op::Rename { from, old, to, new, flags }),
-        5 => (n(), n(), prop_oneof![0..1200usize, 0..70_000usize], 0..3u8)
-            .prop_map(|(i, n, len, mode)| Op::SetXattr(i, n, len, mode)),
-        2 => (n(), n()).prop_map(|(i, n)| Op::RemoveXattr(i, n)),
-        3 => n().prop_map(Op::Reap),
-        1 => Just(Op::Remount),
-        1 => Just(Op::Commit),
-    ]
-}
+/// Numbers of names from here on are of another kind, of which there are many.
+const MANY: usize = 1_000_000;
 
 /// Few names, so that operations meet; of all lengths that matter.
-fn name(n: usize) -> Name {
+pub fn name(n: usize) -> Name {
+    if n >= MANY {
+        return format!("{:0width$}", n, width = n * 7 % 240 + 5).into_bytes();
+    }
     match n % 14 {
         0 => vec![b'x'; 255],
         1 => vec![b'y'; 254],
@@ -129,8 +61,8 @@ fn value(len: usize) -> Vec<u8> {
 
 pub struct Model {
     pub volume: Volume,
-    nodes: BTreeMap<u64, Node>,
-    root: u64,
+    pub nodes: BTreeMap<u64, Node>,
+    pub root: u64,
 }
 
 impl Model {
@@ -176,11 +108,11 @@ impl Model {
         }
     }
 
-    fn is_live(&self, dir: u64) -> bool {
+    pub fn is_live(&self, dir: u64) -> bool {
         dir == self.root || !self.nodes[&dir].links.is_empty()
     }
 
-    fn is_below(&self, mut dir: u64, ancestor: u64) -> bool {
+    pub fn is_below(&self, mut dir: u64, ancestor: u64) -> bool {
         loop {
             if dir == ancestor {
                 return true;
@@ -218,6 +150,8 @@ impl Model {
             } => self.rename(from, old, to, new, flags),
             Op::SetXattr(i, n, len, mode) => self.set_xattr(i, n, Some(len), mode),
             Op::RemoveXattr(i, n) => self.set_xattr(i, n, None, 0),
+            Op::Fill(dir, n, count) => self.fill(dir, n, count),
+            Op::Clear(dir, n, count) => self.clear(dir, n, count),
             Op::Reap(n) => self.reap(n),
             Op::Remount => {
                 self.volume.remount();
@@ -271,6 +205,51 @@ impl Model {
         if let Ok(ino) = got {
             assert!(self.nodes.insert(ino, node).is_none());
             self.add_link(dir, &name, ino);
+        }
+    }
+
+    /// Makes files, and links to one that is there.
+    fn fill(&mut self, dir: usize, n: usize, count: usize) {
+        let ino = self.pick_dir(dir);
+        let files: Vec<u64> = self
+            .nodes
+            .keys()
+            .copied()
+            .filter(|ino| !self.nodes[ino].is_dir())
+            .collect();
+        for k in n..n + count {
+            let name = name(MANY + k % 700);
+            if !self.is_live(ino) || self.nodes[&ino].entries.contains_key(&name) {
+                continue;
+            }
+            if k % 3 == 0 || files.is_empty() {
+                let node = Self::new_node(Kind::File, k);
+                let new = NewInode {
+                    mode: node.mode,
+                    ..NewInode::default()
+                };
+                let made = self.volume.create(ino, &name, new).unwrap();
+                assert!(self.nodes.insert(made, node).is_none());
+                self.add_link(ino, &name, made);
+            } else {
+                let target = files[n % files.len()];
+                self.volume.link(ino, &name, target).unwrap();
+                self.add_link(ino, &name, target);
+            }
+        }
+    }
+
+    fn clear(&mut self, dir: usize, n: usize, count: usize) {
+        let ino = self.pick_dir(dir);
+        for k in n..n + count {
+            let name = name(MANY + k % 700);
+            let Some(&target) = self.nodes[&ino].entries.get(&name) else {
+                continue;
+            };
+            if !self.nodes[&target].is_dir() {
+                self.volume.unlink(ino, &name, target).unwrap();
+                self.drop_link(ino, &name);
+            }
         }
     }
 
@@ -525,142 +504,5 @@ impl Model {
                 self.nodes.remove(&ino);
             }
         }
-    }
-
-    /// Compares everything that can be asked with what it should be.
-    pub fn check(&mut self) {
-        let nodes = self.nodes.clone();
-        for (&ino, node) in &nodes {
-            let i = self.volume.get(ino).clone();
-            assert_eq!((i.mode, i.rdev), (node.mode, node.rdev));
-            let dirs = node.entries.values().filter(|c| nodes[c].is_dir()).count();
-            let nlink = match node.is_dir() {
-                true if self.is_live(ino) => 2 + dirs,
-                true => 0,
-                false => node.links.len(),
-            };
-            assert_eq!(i.nlink as usize, nlink, "links of {ino}");
-            assert_eq!(i.state & STATE_ORPHAN != 0, nlink == 0);
-            self.check_parents(ino, node);
-            self.check_xattrs(ino, node);
-            if node.is_dir() {
-                self.check_dir(ino, node);
-            } else if i.is_link() {
-                let mut target = KVec::new();
-                self.volume.fs.read_symlink(&i, &mut target).unwrap();
-                assert_eq!(&target[..], &node.target[..]);
-            }
-        }
-        self.check_orphans();
-        self.volume.fsck();
-    }
-
-    fn check_dir(&mut self, ino: u64, node: &Node) {
-        let entries = self.volume.entries(ino);
-        assert!(
-            entries.windows(2).all(|w| w[0].0 < w[1].0),
-            "cookies ascend"
-        );
-        let i = self.volume.get(ino).clone();
-        assert_eq!(i.entries as usize, node.entries.len());
-        let listed: BTreeMap<Name, u64> = entries.iter().map(|e| (e.1.clone(), e.2)).collect();
-        assert_eq!(listed, node.entries);
-        for (cookie, name, child, dtype) in entries {
-            let found = self.volume.fs.lookup(&i, &name).unwrap().unwrap();
-            assert_eq!(
-                (found.ino, found.cookie, found.dtype),
-                (child, cookie, dtype)
-            );
-            assert_eq!(dtype, dtype_of(self.nodes[&child].mode));
-            // Reading from any cookie on begins with that entry.
-            let mut first = None;
-            self.volume
-                .fs
-                .readdir(&i, cookie, &mut |e| {
-                    first = Some(e.cookie);
-                    false
-                })
-                .unwrap();
-            assert_eq!(first, Some(cookie));
-        }
-        for n in 0..14 {
-            let found = self.volume.fs.lookup(&i, &name(n)).unwrap();
-            assert_eq!(found.map(|e| e.ino), node.entries.get(&name(n)).copied());
-        }
-    }
-
-    fn check_parents(&mut self, ino: u64, node: &Node) {
-        let i = self.volume.get(ino).clone();
-        let mut links = Vec::new();
-        self.volume
-            .fs
-            .parents(&i, &mut |p| {
-                links.push((p.ino, p.generation, p.cookie, p.name.to_vec()));
-                Ok(true)
-            })
-            .unwrap();
-        assert_eq!(links.len(), node.links.len());
-        for (dir, generation, cookie, name) in links {
-            assert!(node.links.contains(&(dir, name.clone())));
-            let dir = self.volume.get(dir).clone();
-            assert_eq!(dir.generation, generation);
-            let entry = self.volume.fs.lookup(&dir, &name).unwrap().unwrap();
-            assert_eq!((entry.ino, entry.cookie), (ino, cookie));
-        }
-        let path = self.volume.path(ino);
-        let reachable =
-            ino == self.root || node.links.iter().any(|(d, _)| self.is_below(*d, self.root));
-        assert_eq!(path.is_some(), reachable);
-        if let Some(path) = path {
-            assert_eq!(self.resolve(&path), ino);
-        }
-    }
-
-    fn resolve(&self, path: &[u8]) -> u64 {
-        path.split(|&b| b == b'/')
-            .filter(|name| !name.is_empty())
-            .fold(self.root, |dir, name| self.nodes[&dir].entries[name])
-    }
-
-    fn check_xattrs(&mut self, ino: u64, node: &Node) {
-        let i = self.volume.get(ino).clone();
-        let fs = &self.volume.fs;
-        let mut listed = BTreeMap::new();
-        fs.xattr_list(&i, &mut |index, name, len| {
-            listed.insert((index, name.to_vec()), len);
-            Ok(true)
-        })
-        .unwrap();
-        let expected: BTreeMap<_, _> = node
-            .xattrs
-            .iter()
-            .map(|(k, v)| (k.clone(), v.len()))
-            .collect();
-        assert_eq!(listed, expected);
-        for ((index, name), value) in &node.xattrs {
-            let mut buf = vec![0; 65_536];
-            assert_eq!(fs.xattr_get(&i, *index, name, &mut buf), Ok(value.len()));
-            assert_eq!(&buf[..value.len()], &value[..]);
-            assert_eq!(fs.xattr_get(&i, *index, name, &mut []), Ok(value.len()));
-        }
-        assert_eq!(fs.xattr_get(&i, 1, b"no such", &mut []), Err(enodata()));
-    }
-
-    fn check_orphans(&mut self) {
-        let mut orphans = BTreeMap::new();
-        for group in 0..self.volume.fs.group_count() {
-            self.volume
-                .fs
-                .orphans(group, 0, &mut |ino, why| orphans.insert(ino, why).is_none())
-                .unwrap();
-        }
-        let dead: BTreeMap<u64, u8> = self
-            .nodes
-            .keys()
-            .copied()
-            .filter(|&ino| !self.is_live(ino))
-            .map(|ino| (ino, orphan::DELETE))
-            .collect();
-        assert_eq!(orphans, dead);
     }
 }
