@@ -31,7 +31,8 @@ pub const REMOVE: usize = REMOVE_NODES + MAX_HEIGHT * REGION + HOME;
 /// Leaves that one step of destroying a tree frees.
 pub(crate) const DESTROY_LEAVES: usize = 8;
 /// One step of destroying a tree.
-pub const DESTROY: usize = (DESTROY_LEAVES + MAX_HEIGHT) * REGION + DESTROY_LEAVES + MAX_HEIGHT + HOME;
+pub const DESTROY: usize =
+    (DESTROY_LEAVES + MAX_HEIGHT) * REGION + DESTROY_LEAVES + MAX_HEIGHT + HOME;
 /// An insertion in a tree of a group: all its blocks lie in the group, whose header is the
 /// home of the tree.
 const GROUP_INSERT: usize = INSERT_NODES + 2 + HOME;
@@ -89,8 +90,7 @@ pub const UNLINK: usize = 2 * REMOVE + ORPHAN + 2 * INODE;
 /// A plain rename: entries, pointers of what moves and of what is replaced.
 const RENAME_MOVE: usize = 3 * REMOVE + 2 * INSERT + ORPHAN + 4 * INODE;
 /// A rename that leaves a whiteout: a new inode, but the old entry stays.
-const RENAME_WHITEOUT: usize =
-    INODE_ALLOC + 2 * REMOVE + 3 * INSERT + UPDATE + ORPHAN + 5 * INODE;
+const RENAME_WHITEOUT: usize = INODE_ALLOC + 2 * REMOVE + 3 * INSERT + UPDATE + ORPHAN + 5 * INODE;
 /// An exchange: both entries stay.
 const RENAME_EXCHANGE: usize = 2 * REMOVE + 2 * INSERT + 2 * UPDATE + 4 * INODE;
 /// [`Fs::rename`](crate::libvexfs::Fs::rename).
@@ -99,8 +99,7 @@ pub const RENAME: usize = max(RENAME_MOVE, max(RENAME_WHITEOUT, RENAME_EXCHANGE)
 pub const XATTR_SET: usize = REMOVE + INSERT + INODE;
 /// [`Fs::reap_step`](crate::libvexfs::Fs::reap_step) and
 /// [`Fs::trim_step`](crate::libvexfs::Fs::trim_step).
-pub const REAP_STEP: usize =
-    max(TRUNCATE + ORPHAN, max(DESTROY, ORPHAN + INODE_FREE)) + INODE;
+pub const REAP_STEP: usize = max(TRUNCATE + ORPHAN, max(DESTROY, ORPHAN + INODE_FREE)) + INODE;
 
 /// [`Fs::xattr_set`](crate::libvexfs::Fs::xattr_set) with values in chunks: so many new ones, so
 /// many old ones that go, on a volume of so many regions.
@@ -111,7 +110,13 @@ pub const fn xattr_set(new: usize, old: usize, regions: usize) -> usize {
 /// The most that any operation asks for on a volume of so many regions. A journal must take it.
 pub const fn largest(regions: usize) -> usize {
     let chunks = crate::libvexfs::xattr::record::CHUNKS_MAX;
-    max(RENAME, max(REPLACE_RANGE, max(REAP_STEP, xattr_set(chunks, chunks, regions))))
+    max(
+        RENAME,
+        max(
+            REPLACE_RANGE,
+            max(REAP_STEP, xattr_set(chunks, chunks, regions)),
+        ),
+    )
 }
 
 /// Nodes that inserting `n` chunks dirties: one path with its siblings, and what is new.

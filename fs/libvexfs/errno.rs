@@ -2,8 +2,8 @@
 
 //! Error numbers that file systems return and the kernel crate does not name.
 
-use kernel::prelude::*;
 pub use kernel::error::code::*;
+use kernel::prelude::*;
 
 macro_rules! errno {
     ($($name:ident = $number:literal, $doc:literal;)*) => {

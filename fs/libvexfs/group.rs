@@ -48,7 +48,12 @@ impl GroupCore {
             GroupTree::Chunks => KIND_CHUNK,
             GroupTree::Orphans => KIND_ORPHAN,
         };
-        Owner { id: self.header.group.into(), generation: 0, kind, home: self.header.bno }
+        Owner {
+            id: self.header.group.into(),
+            generation: 0,
+            kind,
+            home: self.header.bno,
+        }
     }
 
     /// A tree of the group, to be read.
@@ -57,12 +62,19 @@ impl GroupCore {
             GroupTree::Chunks => &self.header.chunk_root,
             GroupTree::Orphans => &self.header.orphan_root,
         };
-        Root { bytes, owner: self.owner(which) }
+        Root {
+            bytes,
+            owner: self.owner(which),
+        }
     }
 
     /// Blocks set aside in a region.
     pub(crate) fn held_in(&self, region: u32) -> u32 {
-        self.held.iter().filter(|(r, _)| *r == region).map(|(_, n)| *n).sum()
+        self.held
+            .iter()
+            .filter(|(r, _)| *r == region)
+            .map(|(_, n)| *n)
+            .sum()
     }
 }
 
@@ -73,12 +85,7 @@ impl GroupCore {
 /// # Errors
 ///
 /// What storage returns.
-pub fn create_group<S: Store>(
-    t: &mut S::Trans,
-    sb: &Superblock,
-    group: u32,
-    extra: u64,
-) -> Result {
+pub fn create_group<S: Store>(t: &mut S::Trans, sb: &Superblock, group: u32, extra: u64) -> Result {
     let g = &sb.geometry;
     let taken = g.group_metadata(group).checked_add(extra).ok_or(EINVAL)?;
     if taken > g.group_len(group) {
@@ -188,8 +195,13 @@ impl<S: Store> Fs<S> {
                 header,
             };
             let free = AtomicU64::new(core.header.free_blocks);
-            let group = Group { core: Mutex::new(core)?, free };
-            self.groups.push_within_capacity(group).map_err(|_| ENOMEM)?;
+            let group = Group {
+                core: Mutex::new(core)?,
+                free,
+            };
+            self.groups
+                .push_within_capacity(group)
+                .map_err(|_| ENOMEM)?;
         }
         self.counters.free = AtomicU64::new(free);
         self.counters.free_inodes = AtomicU64::new(free_inodes);
@@ -233,9 +245,17 @@ impl<S: Store> Fs<S> {
         core.busy.settle(self.store.committed());
         let owner = core.owner(which);
         let mut header = GroupRoot::take(core, which);
-        let root = RootMut { bytes: &mut header.bytes, blocks: &mut header.blocks, owner };
+        let root = RootMut {
+            bytes: &mut header.bytes,
+            blocks: &mut header.blocks,
+            owner,
+        };
         let left = self.free_for_metadata(core).min(blocks::INSERT as u64) as usize;
-        let mut own = OwnBlocks { fs: self, core, left };
+        let mut own = OwnBlocks {
+            fs: self,
+            core,
+            left,
+        };
         tree::insert(t, &mut own, root, key, value, replace)?;
         header.put_back(core, which);
         self.log_group(t, core, true)
@@ -251,8 +271,16 @@ impl<S: Store> Fs<S> {
     ) -> Result {
         let owner = core.owner(which);
         let mut header = GroupRoot::take(core, which);
-        let root = RootMut { bytes: &mut header.bytes, blocks: &mut header.blocks, owner };
-        let mut own = OwnBlocks { fs: self, core, left: 0 };
+        let root = RootMut {
+            bytes: &mut header.bytes,
+            blocks: &mut header.blocks,
+            owner,
+        };
+        let mut own = OwnBlocks {
+            fs: self,
+            core,
+            left: 0,
+        };
         tree::remove(t, &mut own, root, key)?;
         header.put_back(core, which);
         self.log_group(t, core, true)
@@ -273,11 +301,18 @@ impl<S: Store> Fs<S> {
     pub fn orphan_record_set(&self, t: &mut S::Trans, ino: u64, state: u8) -> Result {
         let group = self.group(self.group_of_ino(ino)?)?;
         let mut core = group.core.lock();
-        let known = tree::lookup(&self.store, core.root(GroupTree::Orphans), ino.into(), |v| {
-            v.len() == 1
-        })?;
+        let known = tree::lookup(
+            &self.store,
+            core.root(GroupTree::Orphans),
+            ino.into(),
+            |v| v.len() == 1,
+        )?;
         match known {
-            Some(false) => Err(damaged(ino, core.header.bno, "an orphan record of wrong size")),
+            Some(false) => Err(damaged(
+                ino,
+                core.header.bno,
+                "an orphan record of wrong size",
+            )),
             known => {
                 let replace = known.is_some();
                 let which = GroupTree::Orphans;
@@ -305,14 +340,20 @@ impl<S: Store> Fs<S> {
     pub fn orphan_record_next(&self, group: u32, from: u64) -> Result<Option<(u64, u8)>> {
         let group = self.group(group)?;
         let core = group.core.lock();
-        let found =
-            tree::next(&self.store, core.root(GroupTree::Orphans), from.into(), |key, v| {
-                (u64::try_from(key), v.first().copied())
-            })?;
+        let found = tree::next(
+            &self.store,
+            core.root(GroupTree::Orphans),
+            from.into(),
+            |key, v| (u64::try_from(key), v.first().copied()),
+        )?;
         match found {
             None => Ok(None),
             Some((Ok(ino), Some(state))) => Ok(Some((ino, state))),
-            Some(_) => Err(damaged(0, core.header.bno, "an orphan record of wrong size")),
+            Some(_) => Err(damaged(
+                0,
+                core.header.bno,
+                "an orphan record of wrong size",
+            )),
         }
     }
 
@@ -340,7 +381,8 @@ impl<S: Store> Fs<S> {
     /// start of its group.
     pub(crate) fn goal_of(&self, inode: &Inode) -> u64 {
         let g = &self.sb.geometry;
-        g.group_of(inode.ino >> 3).map_or(0, |group| g.group_start(group))
+        g.group_of(inode.ino >> 3)
+            .map_or(0, |group| g.group_start(group))
     }
 }
 
@@ -354,8 +396,14 @@ impl GroupRoot {
     fn take(core: &GroupCore, which: GroupTree) -> Self {
         let h = &core.header;
         match which {
-            GroupTree::Chunks => GroupRoot { bytes: h.chunk_root, blocks: h.chunk_blocks },
-            GroupTree::Orphans => GroupRoot { bytes: h.orphan_root, blocks: h.orphan_blocks },
+            GroupTree::Chunks => GroupRoot {
+                bytes: h.chunk_root,
+                blocks: h.chunk_blocks,
+            },
+            GroupTree::Orphans => GroupRoot {
+                bytes: h.orphan_root,
+                blocks: h.orphan_blocks,
+            },
         }
     }
 

@@ -9,6 +9,16 @@
 //! Lock order: inode locks (held by the callers: `&mut Inode` means for writing),
 //! then one group, then a buffer.
 
+#![cfg_attr(
+    vexfs_kernel,
+    expect(
+        unreachable_pub,
+        dead_code,
+        unused_imports,
+        reason = "a library for programs, of which the module uses a part and exports nothing"
+    )
+)]
+
 pub mod alloc;
 pub mod attr;
 pub mod credits;

@@ -20,6 +20,9 @@ struct State {
     /// The running transaction.
     tid: Tid,
     open: usize,
+    /// Somebody waits for the open transactions to end: no new ones until then, or there
+    /// would never be none.
+    committing: usize,
     aborted: bool,
     fail_read: Option<usize>,
     /// Most blocks that one transaction dirtied since this was last asked for.
@@ -100,11 +103,16 @@ impl MemoryStore {
             blocks: BTreeMap::new(),
             tid: 1,
             open: 0,
+            committing: 0,
             aborted: false,
             fail_read: None,
             most_dirtied: 0,
         };
-        MemoryStore(Arc::new(Inner { count, state: Mutex::new(state), idle: Condvar::new() }))
+        MemoryStore(Arc::new(Inner {
+            count,
+            state: Mutex::new(state),
+            idle: Condvar::new(),
+        }))
     }
 
     /// Whether a transaction was dropped half-way.
@@ -177,7 +185,10 @@ impl MemoryStore {
             return Err(EIO);
         }
         match state.blocks.get(&bno) {
-            Some(body) => Ok(MemoryBlock { bno, body: body.clone() }),
+            Some(body) => Ok(MemoryBlock {
+                bno,
+                body: body.clone(),
+            }),
             None => Err(euclean()),
         }
     }
@@ -203,6 +214,9 @@ impl Store for MemoryStore {
     fn begin(&self, credits: usize) -> Result<MemoryTrans> {
         kernel::alloc::check()?;
         let mut state = self.0.state();
+        while state.committing != 0 {
+            state = self.0.idle.wait(state).unwrap_or_else(|e| e.into_inner());
+        }
         if state.aborted {
             return Err(EROFS);
         }
@@ -224,9 +238,12 @@ impl Store for MemoryStore {
 
     fn commit(&self) -> Result {
         let mut state = self.0.state();
+        state.committing += 1;
         while state.open != 0 {
             state = self.0.idle.wait(state).unwrap_or_else(|e| e.into_inner());
         }
+        state.committing -= 1;
+        self.0.idle.notify_all();
         if state.aborted {
             return Err(EIO);
         }
@@ -267,7 +284,10 @@ impl MemoryTrans {
     fn get(&mut self, bno: u64) -> Result<MemoryBlock> {
         if self.read.contains(&bno) || self.dirty.contains(&bno) {
             if let Some(body) = self.store.0.state().blocks.get(&bno) {
-                return Ok(MemoryBlock { bno, body: body.clone() });
+                return Ok(MemoryBlock {
+                    bno,
+                    body: body.clone(),
+                });
             }
         }
         let block = self.store.get(bno)?;
@@ -316,7 +336,9 @@ impl Trans for MemoryTrans {
         let mut block = self.get(bno)?;
         self.dirty(bno);
         let mut data = block.data_mut();
-        data.get_mut(off..off + bytes.len()).ok_or(EINVAL)?.copy_from_slice(bytes);
+        data.get_mut(off..off + bytes.len())
+            .ok_or(EINVAL)?
+            .copy_from_slice(bytes);
         Ok(())
     }
 

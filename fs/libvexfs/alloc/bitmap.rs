@@ -99,7 +99,11 @@ pub(crate) fn count_set(body: &[u8], bit: u32, len: u32) -> u32 {
 pub(crate) fn fill(body: &mut [u8], bit: u32, len: u32, set: bool) {
     for_words(bit, len, |i, mask| {
         let old = word(body, i);
-        put64(body, BITMAP_HEADER + 8 * i, if set { old | mask } else { old & !mask });
+        put64(
+            body,
+            BITMAP_HEADER + 8 * i,
+            if set { old | mask } else { old & !mask },
+        );
     });
 }
 
@@ -131,7 +135,9 @@ mod tests {
         walk(0..bits.len());
         let longest = runs.iter().map(|(_, l)| *l).max()?;
         let target = longest.min(want);
-        runs.iter().find(|(_, l)| *l >= target).map(|(s, l)| (*s as u32, *l as u32))
+        runs.iter()
+            .find(|(_, l)| *l >= target)
+            .map(|(s, l)| (*s as u32, *l as u32))
     }
 
     proptest! {

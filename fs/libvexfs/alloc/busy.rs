@@ -67,7 +67,13 @@ pub(crate) struct Busy {
 
 impl Busy {
     pub(crate) fn new() -> Self {
-        Busy { regions: KVec::new(), runs: [None; RUNS], all_until: None, total: 0, seen: None }
+        Busy {
+            regions: KVec::new(),
+            runs: [None; RUNS],
+            all_until: None,
+            total: 0,
+            seen: None,
+        }
     }
 
     /// Notes that blocks were freed by transaction `tid`.
@@ -77,7 +83,12 @@ impl Busy {
             return;
         }
         if let Some(free) = self.runs.iter_mut().find(|r| r.is_none()) {
-            *free = Some(Run { tid, region, bit, len });
+            *free = Some(Run {
+                tid,
+                region,
+                bit,
+                len,
+            });
         } else {
             self.all_until = Some(match self.all_until {
                 Some(old) if tid_geq(old, tid) => old,
@@ -91,26 +102,39 @@ impl Busy {
             Ok(at) => at,
             Err(at) => {
                 self.regions.reserve(1, GFP_KERNEL)?;
-                let new = BusyRegion { region, freed: [None, None] };
-                self.regions.insert_within_capacity(at, new).map_err(|_| ENOMEM)?;
+                let new = BusyRegion {
+                    region,
+                    freed: [None, None],
+                };
+                self.regions
+                    .insert_within_capacity(at, new)
+                    .map_err(|_| ENOMEM)?;
                 at
             }
         };
-        let Some(entry) = self.regions.get_mut(at) else { return Err(EINVAL) };
+        let Some(entry) = self.regions.get_mut(at) else {
+            return Err(EINVAL);
+        };
         let known = |f: &Option<Freed>| matches!(f, Some(f) if f.tid == tid);
         let slot = match entry.freed.iter().position(known) {
             Some(slot) => slot,
             None => match entry.freed.iter().position(Option::is_none) {
                 Some(slot) => {
                     let bits = KVec::from_elem(0, WORDS, GFP_KERNEL)?;
-                    entry.freed[slot] = Some(Freed { tid, count: 0, bits });
+                    entry.freed[slot] = Some(Freed {
+                        tid,
+                        count: 0,
+                        bits,
+                    });
                     slot
                 }
                 // Three at a time cannot be; should they be, the newest covers all.
                 None => 1,
             },
         };
-        let Some(freed) = &mut entry.freed[slot] else { return Err(EINVAL) };
+        let Some(freed) = &mut entry.freed[slot] else {
+            return Err(EINVAL);
+        };
         if tid_geq(tid, freed.tid) {
             freed.tid = tid;
         }
@@ -160,9 +184,7 @@ impl Busy {
 
     /// Whether nothing is busy.
     pub(crate) fn is_empty(&self) -> bool {
-        self.regions.is_empty()
-            && self.all_until.is_none()
-            && self.runs.iter().all(Option::is_none)
+        self.regions.is_empty() && self.all_until.is_none() && self.runs.iter().all(Option::is_none)
     }
 
     /// Whether everything must be taken for busy.
@@ -176,7 +198,11 @@ impl Busy {
             Ok(at) => self.regions.get(at).map(|r| &r.freed),
             Err(_) => None,
         };
-        BusyBits { busy: self, region, freed }
+        BusyBits {
+            busy: self,
+            region,
+            freed,
+        }
     }
 }
 
@@ -193,7 +219,11 @@ impl BusyBits<'_> {
     }
 
     fn runs(&self) -> impl Iterator<Item = &Run> {
-        self.busy.runs.iter().flatten().filter(|r| r.region == self.region)
+        self.busy
+            .runs
+            .iter()
+            .flatten()
+            .filter(|r| r.region == self.region)
     }
 
     /// How many.
@@ -203,7 +233,9 @@ impl BusyBits<'_> {
 
     /// 64 of them.
     pub(crate) fn word(&self, i: usize) -> u64 {
-        let bits = self.freed().fold(0, |w, f| w | f.bits.get(i).copied().unwrap_or(0));
+        let bits = self
+            .freed()
+            .fold(0, |w, f| w | f.bits.get(i).copied().unwrap_or(0));
         self.runs().fold(bits, |w, r| w | r.word(i))
     }
 }

@@ -49,7 +49,12 @@ pub(crate) struct Counters {
 impl Counters {
     pub(crate) fn new() -> Self {
         let zero = || AtomicU64::new(0);
-        Counters { free: zero(), promised: zero(), free_inodes: zero(), chunks: zero() }
+        Counters {
+            free: zero(),
+            promised: zero(),
+            free_inodes: zero(),
+            chunks: zero(),
+        }
     }
 }
 
@@ -95,7 +100,9 @@ impl<S: Store> Fs<S> {
     fn unpromised(&self, mode: Mode) -> u64 {
         let kept = self.kept_from(mode);
         let promised = self.counters.promised.load(Ordering::Relaxed);
-        self.free_blocks().saturating_sub(promised).saturating_sub(kept)
+        self.free_blocks()
+            .saturating_sub(promised)
+            .saturating_sub(kept)
     }
 
     /// Promises `n` blocks to a later allocation (delayed allocation).
@@ -116,16 +123,16 @@ impl<S: Store> Fs<S> {
         let kept = self.kept_from(mode);
         let mut old = promised.load(Ordering::Relaxed);
         loop {
-            let n = self.free_blocks().saturating_sub(old).saturating_sub(kept).min(most);
+            let n = self
+                .free_blocks()
+                .saturating_sub(old)
+                .saturating_sub(kept)
+                .min(most);
             if n < least {
                 return Err(ENOSPC);
             }
-            match promised.compare_exchange_weak(
-                old,
-                old + n,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            ) {
+            match promised.compare_exchange_weak(old, old + n, Ordering::Relaxed, Ordering::Relaxed)
+            {
                 Ok(_) => return Ok(n),
                 Err(now) => old = now,
             }
@@ -176,7 +183,11 @@ impl<S: Store> Fs<S> {
         let first = g.group_of(goal).unwrap_or(0);
         let good = want.min(GOOD_RUN);
         for least in [good, 1] {
-            let tries = if least == 1 { g.group_count } else { g.group_count.min(PICKY) };
+            let tries = if least == 1 {
+                g.group_count
+            } else {
+                g.group_count.min(PICKY)
+            };
             for i in 0..tries {
                 let number = turn(first, i, g.group_count);
                 let group = self.group(number)?;

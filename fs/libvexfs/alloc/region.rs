@@ -44,23 +44,33 @@ impl<S: Store> Region<S> {
 }
 
 impl<S: Store> Fs<S> {
-    /// The summary entry of a region and the block it is in.
-    fn summary(&self, core: &GroupCore, region: u32) -> Result<(S::Block, usize, u32)> {
-        let (bno, at) = self.sb.geometry.summary(core.header.group, region);
-        let block = self.store.read(bno)?;
-        let entry = le32(&block.data(), at);
-        Ok((block, at, entry))
+    /// The summary entry of a region; the block that it is in is kept in `at`, for the
+    /// next region's is mostly there, too.
+    fn summary(&self, core: &GroupCore, region: u32, at: &mut Option<S::Block>) -> Result<u32> {
+        let (bno, offset) = self.sb.geometry.summary(core.header.group, region);
+        let block = match at {
+            Some(block) if block.bno() == bno => block,
+            _ => at.insert(self.store.read(bno)?),
+        };
+        let entry = le32(&block.data(), offset);
+        Ok(entry)
     }
 
     fn open_region(&self, core: &GroupCore, number: u32) -> Result<Region<S>> {
         let g = &self.sb.geometry;
         let group = core.header.group;
-        let (summary, summary_at, entry) = self.summary(core, number)?;
+        let (summary_bno, summary_at) = g.summary(group, number);
+        let summary = self.store.read(summary_bno)?;
+        let entry = le32(&summary.data(), summary_at);
         let free = entry & SUMMARY_FREE;
         let len = g.region_len(group, number) as u32;
         let initialised = entry & SUMMARY_INIT != 0;
         if free > len || (!initialised && free != len) {
-            return Err(damaged(0, summary.bno(), "a region with more free blocks than blocks"));
+            return Err(damaged(
+                0,
+                summary.bno(),
+                "a region with more free blocks than blocks",
+            ));
         }
         let bitmap_bno = g.bitmap(group, number);
         let bitmap = if initialised {
@@ -72,7 +82,15 @@ impl<S: Store> Fs<S> {
         } else {
             None
         };
-        Ok(Region { number, len, free, summary, summary_at, bitmap_bno, bitmap })
+        Ok(Region {
+            number,
+            len,
+            free,
+            summary,
+            summary_at,
+            bitmap_bno,
+            bitmap,
+        })
     }
 
     /// Sets or clears bits and keeps the counts, which all callers have checked.
@@ -89,7 +107,10 @@ impl<S: Store> Fs<S> {
         let free = if set {
             region.free.checked_sub(len)
         } else {
-            region.free.checked_add(len).filter(|free| *free <= region.len)
+            region
+                .free
+                .checked_add(len)
+                .filter(|free| *free <= region.len)
         };
         let header_free = if set {
             core.header.free_blocks.checked_sub(len.into())
@@ -97,20 +118,34 @@ impl<S: Store> Fs<S> {
             core.header.free_blocks.checked_add(len.into())
         };
         let (Some(free), Some(header_free)) = (free, header_free) else {
-            return Err(damaged(0, region.summary.bno(), "the count of free blocks is wrong"));
+            return Err(damaged(
+                0,
+                region.summary.bno(),
+                "the count of free blocks is wrong",
+            ));
         };
         let mut block = if region.bitmap.is_some() {
             t.modify(region.bitmap_bno)?
         } else {
             let mut block = t.create(region.bitmap_bno)?;
             let mut data = block.data_mut();
-            init_bitmap(&mut data, group, region.bitmap_bno, region.number, region.len);
+            init_bitmap(
+                &mut data,
+                group,
+                region.bitmap_bno,
+                region.number,
+                region.len,
+            );
             drop(data);
             block
         };
         bitmap::fill(&mut block.data_mut(), bit, len, set);
         let mut summary = t.modify(region.summary.bno())?;
-        put32(&mut summary.data_mut(), region.summary_at, free | SUMMARY_INIT);
+        put32(
+            &mut summary.data_mut(),
+            region.summary_at,
+            free | SUMMARY_INIT,
+        );
         core.header.free_blocks = header_free;
         self.log_group(t, core, false)?;
         let change = if set { -i64::from(len) } else { i64::from(len) };
@@ -136,10 +171,13 @@ impl<S: Store> Fs<S> {
         let (first, first_bit) = g.region_of(group, goal);
         let spare = self.spare_blocks(core);
         let mut looked_at = 0;
+        let mut summary = None;
         for i in 0..regions {
             let number = turn(first, i, regions);
-            let (_, _, entry) = self.summary(core, number)?;
-            let kept = core.held_in(number).saturating_add(core.busy.region(number).count());
+            let entry = self.summary(core, number, &mut summary)?;
+            let kept = core
+                .held_in(number)
+                .saturating_add(core.busy.region(number).count());
             let usable = u64::from((entry & SUMMARY_FREE).saturating_sub(kept)).min(spare);
             if usable < least {
                 continue;
@@ -155,7 +193,11 @@ impl<S: Store> Fs<S> {
                     return Ok(Some((bno, len.into())));
                 }
             } else {
-                return Err(damaged(0, region.bitmap_bno, "fewer free blocks than counted"));
+                return Err(damaged(
+                    0,
+                    region.bitmap_bno,
+                    "fewer free blocks than counted",
+                ));
             }
             looked_at += 1;
             if looked_at == PICKY && least > 1 {
@@ -167,22 +209,20 @@ impl<S: Store> Fs<S> {
 
     /// Finds a region of the group that has `n` blocks for metadata and is at or behind that
     /// of `goal`.
-    pub(super) fn region_with(
-        &self,
-        core: &GroupCore,
-        goal: u64,
-        n: u32,
-    ) -> Result<Option<u32>> {
+    pub(super) fn region_with(&self, core: &GroupCore, goal: u64, n: u32) -> Result<Option<u32>> {
         let g = &self.sb.geometry;
         if self.spare_blocks(core) < n.into() {
             return Ok(None);
         }
         let regions = g.regions(core.header.group);
         let (first, _) = g.region_of(core.header.group, goal);
+        let mut summary = None;
         for i in 0..regions {
             let number = turn(first, i, regions);
-            let (_, _, entry) = self.summary(core, number)?;
-            let kept = core.held_in(number).saturating_add(core.busy.region(number).count());
+            let entry = self.summary(core, number, &mut summary)?;
+            let kept = core
+                .held_in(number)
+                .saturating_add(core.busy.region(number).count());
             if (entry & SUMMARY_FREE).saturating_sub(kept) >= n {
                 return Ok(Some(number));
             }
@@ -196,7 +236,10 @@ impl<S: Store> Fs<S> {
             return 0;
         }
         let held: u64 = core.held.iter().map(|(_, n)| u64::from(*n)).sum();
-        core.header.free_blocks.saturating_sub(held).saturating_sub(core.busy.total())
+        core.header
+            .free_blocks
+            .saturating_sub(held)
+            .saturating_sub(core.busy.total())
     }
 
     /// Blocks of the group that others than its own trees may take.
@@ -212,7 +255,7 @@ impl<S: Store> Fs<S> {
         core: &mut GroupCore,
         held: Option<u32>,
     ) -> Result<u64> {
-        Ok(self.take_run_in_group(t, core, held, 1)?.ok_or(ENOSPC)?)
+        self.take_run_in_group(t, core, held, 1)?.ok_or(ENOSPC)
     }
 
     /// Takes `n` blocks in a row for metadata.
@@ -232,10 +275,15 @@ impl<S: Store> Fs<S> {
             Some(region) => region..region + 1,
             None => 0..g.regions(group),
         };
+        let mut summary = None;
         for number in candidates {
-            let (_, _, entry) = self.summary(core, number)?;
+            let entry = self.summary(core, number, &mut summary)?;
             let busy = core.busy.region(number).count();
-            let kept = busy.saturating_add(if held.is_some() { 0 } else { core.held_in(number) });
+            let kept = busy.saturating_add(if held.is_some() {
+                0
+            } else {
+                core.held_in(number)
+            });
             if (entry & SUMMARY_FREE).saturating_sub(kept) < n {
                 continue;
             }
@@ -246,7 +294,11 @@ impl<S: Store> Fs<S> {
                     return Ok(Some(g.region_start(group, number) + u64::from(bit)));
                 }
             } else {
-                return Err(damaged(0, region.bitmap_bno, "fewer free blocks than counted"));
+                return Err(damaged(
+                    0,
+                    region.bitmap_bno,
+                    "fewer free blocks than counted",
+                ));
             }
         }
         Ok(None)
@@ -263,14 +315,18 @@ impl<S: Store> Fs<S> {
         let g = &self.sb.geometry;
         let group = core.header.group;
         let (number, bit) = g.region_of(group, bno);
-        let within_group = g.group_of(bno) == Some(group)
-            && bno - g.group_start(group) >= g.group_metadata(group);
+        let within_group =
+            g.group_of(bno) == Some(group) && bno - g.group_start(group) >= g.group_metadata(group);
         let within_region = within_group
             && len > 0
             && len <= g.region_len(group, number)
             && u64::from(bit) + len <= g.region_len(group, number);
         if !within_region {
-            return Err(damaged(0, bno, "blocks that no file can have are to be freed"));
+            return Err(damaged(
+                0,
+                bno,
+                "blocks that no file can have are to be freed",
+            ));
         }
         let len = len as u32;
         let region = self.open_region(core, number)?;

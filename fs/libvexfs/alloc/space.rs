@@ -89,7 +89,11 @@ impl<S: Store> Fs<S> {
     pub fn space(&self, goal: u64, blocks: usize, mode: Mode) -> Result<Space<'_, S>> {
         let g = &self.sb.geometry;
         let n = u32::try_from(blocks)?;
-        let mode = if mode == Mode::Promised { Mode::Privileged } else { mode };
+        let mode = if mode == Mode::Promised {
+            Mode::Privileged
+        } else {
+            mode
+        };
         self.promise(n.into(), mode)?;
         let found = self.hold(g.group_of(goal).unwrap_or(0), goal, n);
         if found.is_err() {
@@ -108,14 +112,25 @@ impl<S: Store> Fs<S> {
             }
             let mut core = group.core.lock();
             core.busy.settle(self.store.committed());
-            let goal = if i == 0 { goal } else { self.sb.geometry.group_start(number) };
-            let Some(region) = self.region_with(&core, goal, n)? else { continue };
+            let goal = if i == 0 {
+                goal
+            } else {
+                self.sb.geometry.group_start(number)
+            };
+            let Some(region) = self.region_with(&core, goal, n)? else {
+                continue;
+            };
             match core.held.iter_mut().find(|(r, _)| *r == region) {
                 Some(entry) => entry.1 += n,
                 None if n != 0 => core.held.push((region, n), GFP_KERNEL)?,
                 None => {}
             }
-            return Ok(Space { fs: self, group, region, left: n });
+            return Ok(Space {
+                fs: self,
+                group,
+                region,
+                left: n,
+            });
         }
         Err(ENOSPC)
     }

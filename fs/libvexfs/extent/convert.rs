@@ -19,7 +19,10 @@ impl<S: Store> Fs<S> {
     ///
     /// Never `ENOSPC` while the reserve lasts.
     pub fn convert(&self, t: &mut S::Trans, i: &mut Inode, lblk: u64, len: u64) -> Result<u64> {
-        let end = lblk.checked_add(len).filter(|end| *end <= MAX_LBLK).ok_or(EINVAL)?;
+        let end = lblk
+            .checked_add(len)
+            .filter(|end| *end <= MAX_LBLK)
+            .ok_or(EINVAL)?;
         // Only the first and the last extent of the range can be split.
         let mut space = self.extent_space(i, 2, Mode::Privileged)?;
         let mut at = lblk;
@@ -59,7 +62,10 @@ impl<S: Store> Fs<S> {
         to: u64,
     ) -> Result<bool> {
         let written = |part: Extent| match part.state {
-            State::Unwritten(phys) => Extent { state: State::Written(phys), ..part },
+            State::Unwritten(phys) => Extent {
+                state: State::Written(phys),
+                ..part
+            },
             _ => part,
         };
         let middle = written(e.part(from, to));
@@ -72,7 +78,10 @@ impl<S: Store> Fs<S> {
                 None => None,
             };
             if let Some(below) = below.filter(|b| self.can_join(b, &middle)) {
-                let joined = Extent { len: below.len + middle.len, ..below };
+                let joined = Extent {
+                    len: below.len + middle.len,
+                    ..below
+                };
                 if right {
                     self.reshape(t, i, e, &e.part(to, e.end()))?;
                 } else {

@@ -55,9 +55,14 @@ impl Mapping {
         match e.state {
             State::Written(phys) => Mapping::Written { phys, len },
             State::Unwritten(phys) => Mapping::Unwritten { phys, len },
-            State::Offline { src_block, src_version } => {
-                Mapping::Offline { len, src_block, src_version }
-            }
+            State::Offline {
+                src_block,
+                src_version,
+            } => Mapping::Offline {
+                len,
+                src_block,
+                src_version,
+            },
         }
     }
 
@@ -80,8 +85,9 @@ impl Mapping {
 impl<S: Store> Fs<S> {
     /// The extent that starts at or before `lblk`, and the one behind that.
     fn extents_around(&self, i: &Inode, lblk: u64) -> Result<(Option<Extent>, Option<Extent>)> {
-        let (below, above) =
-            tree::around(&self.store, i.data_root(), lblk.into(), |k, v| self.parse(i, k, v))?;
+        let (below, above) = tree::around(&self.store, i.data_root(), lblk.into(), |k, v| {
+            self.parse(i, k, v)
+        })?;
         if let (Some(a), Some(b)) = (&below, &above) {
             if a.end() > b.lblk {
                 return Err(self.damaged(i.ino, 0, "extents overlap"));
@@ -109,7 +115,9 @@ impl<S: Store> Fs<S> {
         if let Some(e) = below.filter(|e| e.end() > lblk) {
             return Ok(Mapping::of(&e.part(lblk, e.end().min(lblk + max))));
         }
-        Ok(Mapping::Hole { len: above.map_or(max, |e| max.min(e.lblk - lblk)) })
+        Ok(Mapping::Hole {
+            len: above.map_or(max, |e| max.min(e.lblk - lblk)),
+        })
     }
 
     /// The first extent that ends behind logical block `lblk`.
@@ -128,7 +136,9 @@ impl<S: Store> Fs<S> {
         if !e.continues(next) {
             return false;
         }
-        let (Some(a), Some(b)) = (e.phys(), next.phys()) else { return true };
+        let (Some(a), Some(b)) = (e.phys(), next.phys()) else {
+            return true;
+        };
         let g = &self.sb.geometry;
         match (g.group_of(a), g.group_of(b)) {
             (Some(x), Some(y)) => x == y && g.region_of(x, a).0 == g.region_of(y, b).0,
@@ -198,7 +208,9 @@ impl<S: Store> Fs<S> {
             return Err(EEXIST);
         }
         let hole = above.map_or(MAX_LBLK, |e| e.lblk) - lblk;
-        let behind = below.filter(|e| e.end() == lblk).and_then(|e| Some(e.phys()? + e.len));
+        let behind = below
+            .filter(|e| e.end() == lblk)
+            .and_then(|e| Some(e.phys()? + e.len));
         let goal = match (goal, behind) {
             (0, Some(bno)) => bno,
             (0, None) => self.goal_of(i),
@@ -206,9 +218,21 @@ impl<S: Store> Fs<S> {
         };
         let mut space = self.extent_space(i, 1, mode)?;
         let (phys, len) = self.alloc_blocks(t, goal, max.clamp(1, hole.min(MAX_LEN)), mode)?;
-        let new = Extent { lblk, len, state: State::Unwritten(phys) };
+        let new = Extent {
+            lblk,
+            len,
+            state: State::Unwritten(phys),
+        };
         match below.filter(|e| self.can_join(e, &new)) {
-            Some(e) => self.reshape(t, i, &e, &Extent { len: e.len + len, ..e })?,
+            Some(e) => self.reshape(
+                t,
+                i,
+                &e,
+                &Extent {
+                    len: e.len + len,
+                    ..e
+                },
+            )?,
             None => self.insert_extent(t, &mut space, i, &new)?,
         }
         i.blocks += len;

@@ -39,11 +39,21 @@ impl New {
     fn extent(&self, lblk: u64, stop: u64) -> Option<Extent> {
         let state = match *self {
             New::Hole => return None,
-            New::Offline { src_block, src_version } => State::Offline { src_block, src_version },
+            New::Offline {
+                src_block,
+                src_version,
+            } => State::Offline {
+                src_block,
+                src_version,
+            },
             New::Written { phys } => State::Written(phys),
             New::Unwritten { phys } => State::Unwritten(phys),
         };
-        Some(Extent { lblk, len: stop - lblk, state })
+        Some(Extent {
+            lblk,
+            len: stop - lblk,
+            state,
+        })
     }
 }
 
@@ -64,7 +74,10 @@ impl<S: Store> Fs<S> {
         len: u64,
         new: New,
     ) -> Result<u64> {
-        let end = lblk.checked_add(len).filter(|end| len > 0 && *end <= MAX_LBLK).ok_or(EINVAL)?;
+        let end = lblk
+            .checked_add(len)
+            .filter(|end| len > 0 && *end <= MAX_LBLK)
+            .ok_or(EINVAL)?;
         let mut stop = end.min(lblk + MAX_LEN);
 
         // Plan: what is there, and how far this step goes.
@@ -83,7 +96,10 @@ impl<S: Store> Fs<S> {
         }
         let new = new.extent(lblk, stop);
         let below = match lblk.checked_sub(1) {
-            Some(lblk) => self.extents_around(i, lblk)?.0.filter(|e| e.end() == lblk + 1),
+            Some(lblk) => self
+                .extents_around(i, lblk)?
+                .0
+                .filter(|e| e.end() == lblk + 1),
             None => None,
         };
         let mut space = self.extent_space(i, 2, Mode::Privileged)?;
@@ -103,7 +119,15 @@ impl<S: Store> Fs<S> {
         }
         if let Some(new) = &new {
             match below.filter(|e| self.can_join(e, new)) {
-                Some(e) => self.reshape(t, i, &e, &Extent { len: e.len + new.len, ..e })?,
+                Some(e) => self.reshape(
+                    t,
+                    i,
+                    &e,
+                    &Extent {
+                        len: e.len + new.len,
+                        ..e
+                    },
+                )?,
                 None => self.insert_extent(t, &mut space, i, new)?,
             }
             if new.phys().is_some() {
@@ -122,15 +146,12 @@ impl<S: Store> Fs<S> {
     /// # Errors
     ///
     /// `EUCLEAN`, `EIO`.
-    pub fn truncate_step(
-        &self,
-        t: &mut S::Trans,
-        i: &mut Inode,
-        first_lblk: u64,
-    ) -> Result<bool> {
+    pub fn truncate_step(&self, t: &mut S::Trans, i: &mut Inode, first_lblk: u64) -> Result<bool> {
         let mut changed = false;
         for _ in 0..extents_per_step(height(&i.data)) {
-            let Some(e) = self.last_extent(i)?.filter(|e| e.end() > first_lblk) else { break };
+            let Some(e) = self.last_extent(i)?.filter(|e| e.end() > first_lblk) else {
+                break;
+            };
             if e.lblk >= first_lblk {
                 self.free_extent(t, i, &e)?;
                 self.remove_extent(t, i, &e)?;

@@ -56,9 +56,13 @@ impl Extent {
         let (state, size) = match len_state >> 24 {
             0 => (State::Written(phys), VALUE_LEN),
             1 => (State::Unwritten(phys), VALUE_LEN),
-            2 => {
-                (State::Offline { src_block: le64(b, 12), src_version: le64(b, 20) }, OFFLINE_LEN)
-            }
+            2 => (
+                State::Offline {
+                    src_block: le64(b, 12),
+                    src_version: le64(b, 20),
+                },
+                OFFLINE_LEN,
+            ),
             _ => return Err(euclean()),
         };
         let place_fits = match state {
@@ -83,7 +87,10 @@ impl Extent {
         let (phys, state, size) = match self.state {
             State::Written(phys) => (phys, 0, VALUE_LEN),
             State::Unwritten(phys) => (phys, 1, VALUE_LEN),
-            State::Offline { src_block, src_version } => {
+            State::Offline {
+                src_block,
+                src_version,
+            } => {
                 put64(b, 12, src_block);
                 put64(b, 20, src_version);
                 (0, 2, OFFLINE_LEN)
@@ -114,11 +121,19 @@ impl Extent {
         let state = match self.state {
             State::Written(p) => State::Written(p + skip),
             State::Unwritten(p) => State::Unwritten(p + skip),
-            State::Offline { src_block, src_version } => {
-                State::Offline { src_block: src_block + skip, src_version }
-            }
+            State::Offline {
+                src_block,
+                src_version,
+            } => State::Offline {
+                src_block: src_block + skip,
+                src_version,
+            },
         };
-        Extent { lblk: from, len: to - from, state }
+        Extent {
+            lblk: from,
+            len: to - from,
+            state,
+        }
     }
 
     /// Whether `next` goes on exactly where this one ends, logically and in place.
@@ -127,8 +142,14 @@ impl Extent {
             (State::Written(a), State::Written(b)) => a + self.len == b,
             (State::Unwritten(a), State::Unwritten(b)) => a + self.len == b,
             (
-                State::Offline { src_block: a, src_version: v },
-                State::Offline { src_block: b, src_version: w },
+                State::Offline {
+                    src_block: a,
+                    src_version: v,
+                },
+                State::Offline {
+                    src_block: b,
+                    src_version: w,
+                },
             ) => v == w && a + self.len == b,
             _ => false,
         };

@@ -85,7 +85,11 @@ impl Geometry {
         let keep_rest = rest != 0 && rest >= group_metadata(rest) + MIN_LAST_GROUP;
         let group_count = u32::try_from(whole + u64::from(keep_rest)).map_err(|_| EINVAL)?;
         Ok(Geometry {
-            block_count: if keep_rest { blocks } else { whole * group_blocks },
+            block_count: if keep_rest {
+                blocks
+            } else {
+                whole * group_blocks
+            },
             group_blocks,
             group_count,
         })
@@ -158,13 +162,18 @@ impl Geometry {
 
     /// A region's size in blocks.
     pub fn region_len(&self, group: u32, region: u32) -> u64 {
-        self.group_len(group).saturating_sub(u64::from(region) * REGION_BLOCKS).min(REGION_BLOCKS)
+        self.group_len(group)
+            .saturating_sub(u64::from(region) * REGION_BLOCKS)
+            .min(REGION_BLOCKS)
     }
 
     /// The region of `group` in which `bno` lies, and the bit of its bitmap.
     pub fn region_of(&self, group: u32, bno: u64) -> (u32, u32) {
         let offset = bno.saturating_sub(self.group_start(group));
-        ((offset / REGION_BLOCKS) as u32, (offset % REGION_BLOCKS) as u32)
+        (
+            (offset / REGION_BLOCKS) as u32,
+            (offset % REGION_BLOCKS) as u32,
+        )
     }
 
     /// Blocks at a group's start that are taken by the group itself (without the journal).

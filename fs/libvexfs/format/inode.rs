@@ -197,7 +197,10 @@ fn time(b: &[u8], sec: usize, index: usize) -> Result<Time> {
     if nsec >= 1_000_000_000 {
         return Err(euclean());
     }
-    Ok(Time { sec: le64(b, sec) as i64, nsec })
+    Ok(Time {
+        sec: le64(b, sec) as i64,
+        nsec,
+    })
 }
 
 impl Inode {
@@ -264,7 +267,10 @@ impl Inode {
         put64(b, OFF_MTIME, self.mtime.sec as u64);
         put64(b, OFF_CTIME, self.ctime.sec as u64);
         put64(b, OFF_BTIME, self.btime.sec as u64);
-        for (i, t) in [self.atime, self.mtime, self.ctime, self.btime].iter().enumerate() {
+        for (i, t) in [self.atime, self.mtime, self.ctime, self.btime]
+            .iter()
+            .enumerate()
+        {
             put32(b, OFF_NSECS + 4 * i, t.nsec);
         }
         put64(b, OFF_DATA_VERSION, self.data_version);

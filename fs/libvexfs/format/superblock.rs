@@ -182,7 +182,10 @@ impl Superblock {
         }
         sb.geometry.verify()?;
         let g = &sb.geometry;
-        let journal_end = sb.journal_start.checked_add(sb.journal_len).ok_or_else(euclean)?;
+        let journal_end = sb
+            .journal_start
+            .checked_add(sb.journal_len)
+            .ok_or_else(euclean)?;
         let journal_fits = sb.journal_len == 0
             || (sb.journal_start >= g.group_metadata(0) && journal_end <= g.group_len(0));
         if !journal_fits || sb.reserved_blocks > g.block_count {

@@ -37,7 +37,9 @@ impl<S: Store> Fs<S> {
     fn next_chunk(&self, core: &GroupCore, key: u128) -> Result<Option<Chunk>> {
         let root = core.root(GroupTree::Chunks);
         let found = tree::next(&self.store, root, key, |key, v| (key, v.len(), le64(v, 0)))?;
-        let Some((key, len, free)) = found else { return Ok(None) };
+        let Some((key, len, free)) = found else {
+            return Ok(None);
+        };
         let start = key as u64;
         let g = &self.sb.geometry;
         let group = core.header.group;
@@ -45,7 +47,11 @@ impl<S: Store> Fs<S> {
             && start >= g.group_start(group) + g.group_metadata(group)
             && start + CHUNK_BLOCKS <= g.group_start(group) + g.group_len(group);
         if len != 8 || !inside || free & !CHUNK_ALL_FREE != 0 || key != chunk_key(start, free) {
-            return Err(damaged(0, core.header.bno, "a chunk of inodes that cannot be"));
+            return Err(damaged(
+                0,
+                core.header.bno,
+                "a chunk of inodes that cannot be",
+            ));
         }
         Ok(Some(Chunk { start, free }))
     }
@@ -74,7 +80,9 @@ impl<S: Store> Fs<S> {
         if place(ino).is_err() {
             return Ok(false);
         }
-        let Some(group) = self.sb.geometry.group_of(ino >> 3) else { return Ok(false) };
+        let Some(group) = self.sb.geometry.group_of(ino >> 3) else {
+            return Ok(false);
+        };
         let core = self.group(group)?.core.lock();
         let found = self.chunk_of(&core, ino)?;
         Ok(found.is_some_and(|(chunk, index)| chunk.free & (1 << index) == 0))
@@ -82,7 +90,10 @@ impl<S: Store> Fs<S> {
 
     /// Writes a new mask; the record moves if it is the first or last free inode.
     fn set_chunk(&self, t: &mut S::Trans, core: &mut GroupCore, chunk: Chunk, free: u64) -> Result {
-        let (old, new) = (chunk_key(chunk.start, chunk.free), chunk_key(chunk.start, free));
+        let (old, new) = (
+            chunk_key(chunk.start, chunk.free),
+            chunk_key(chunk.start, free),
+        );
         let value = free.to_le_bytes();
         if old == new {
             return self.group_tree_set(t, core, GroupTree::Chunks, old, &value, true);
@@ -205,7 +216,9 @@ impl<S: Store> Fs<S> {
         {
             return Err(ENOSPC);
         }
-        let start = self.take_run_in_group(t, core, None, CHUNK_BLOCKS as u32)?.ok_or(ENOSPC)?;
+        let start = self
+            .take_run_in_group(t, core, None, CHUNK_BLOCKS as u32)?
+            .ok_or(ENOSPC)?;
         for i in 0..CHUNK_BLOCKS {
             let bno = start + i;
             let mut block = t.create(bno)?;
@@ -218,7 +231,10 @@ impl<S: Store> Fs<S> {
                 put(&mut data, at, &head);
             }
         }
-        let chunk = Chunk { start, free: CHUNK_ALL_FREE };
+        let chunk = Chunk {
+            start,
+            free: CHUNK_ALL_FREE,
+        };
         let key = chunk_key(start, chunk.free);
         let value = chunk.free.to_le_bytes();
         core.header.free_inodes += u64::from(CHUNK_INODES);
@@ -260,8 +276,10 @@ impl<S: Store> Fs<S> {
         let others = core.header.free_inodes >= u64::from(CHUNK_INODES);
         core.header.dirs = core.header.dirs.saturating_sub(inode.is_dir().into());
         if free == CHUNK_ALL_FREE && others {
-            core.header.free_inodes =
-                core.header.free_inodes.saturating_sub(u64::from(CHUNK_INODES) - 1);
+            core.header.free_inodes = core
+                .header
+                .free_inodes
+                .saturating_sub(u64::from(CHUNK_INODES) - 1);
             core.header.chunks = core.header.chunks.saturating_sub(1);
             let key = chunk_key(chunk.start, chunk.free);
             self.group_tree_remove(t, &mut core, GroupTree::Chunks, key)?;

@@ -14,29 +14,48 @@ use kernel::prelude::*;
 
 impl Inode {
     fn owner(&self, kind: u32) -> Owner {
-        Owner { id: self.ino, generation: self.generation, kind, home: self.ino >> 3 }
+        Owner {
+            id: self.ino,
+            generation: self.generation,
+            kind,
+            home: self.ino >> 3,
+        }
     }
 
     /// The data tree, to be read.
     pub fn data_root(&self) -> Root<'_> {
-        Root { bytes: &self.data, owner: self.owner(KIND_DATA) }
+        Root {
+            bytes: &self.data,
+            owner: self.owner(KIND_DATA),
+        }
     }
 
     /// The data tree, to be changed.
     pub fn data_root_mut(&mut self) -> RootMut<'_> {
         let owner = self.owner(KIND_DATA);
-        RootMut { bytes: &mut self.data, blocks: &mut self.blocks, owner }
+        RootMut {
+            bytes: &mut self.data,
+            blocks: &mut self.blocks,
+            owner,
+        }
     }
 
     /// The attribute tree, to be read.
     pub fn attr_root(&self) -> Root<'_> {
-        Root { bytes: &self.attr, owner: self.owner(KIND_ATTR) }
+        Root {
+            bytes: &self.attr,
+            owner: self.owner(KIND_ATTR),
+        }
     }
 
     /// The attribute tree, to be changed.
     pub fn attr_root_mut(&mut self) -> RootMut<'_> {
         let owner = self.owner(KIND_ATTR);
-        RootMut { bytes: &mut self.attr, blocks: &mut self.blocks, owner }
+        RootMut {
+            bytes: &mut self.attr,
+            blocks: &mut self.blocks,
+            owner,
+        }
     }
 
     /// Whether all extents (or entries) are in the inode itself, so that finding one

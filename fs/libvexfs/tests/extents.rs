@@ -58,14 +58,25 @@ impl Model {
         let fs = fresh(1 << 14);
         let inode = file(&fs);
         let base = taken(&fs);
-        Model { fs, inode, cells: BTreeMap::new(), base }
+        Model {
+            fs,
+            inode,
+            cells: BTreeMap::new(),
+            base,
+        }
     }
 
     fn apply(&mut self, op: &Op) {
-        let Model { fs, inode, cells, .. } = self;
+        let Model {
+            fs, inode, cells, ..
+        } = self;
         match *op {
             Op::Allocate(at, len, far) => {
-                let goal = if far { at * 37 % fs.sb.geometry.block_count } else { 0 };
+                let goal = if far {
+                    at * 37 % fs.sb.geometry.block_count
+                } else {
+                    0
+                };
                 let r = with(fs, credits::EXTENT_ALLOC, |t| {
                     fs.allocate(t, inode, at, len, goal, Mode::Normal)
                 });
@@ -98,12 +109,20 @@ impl Model {
             }
             Op::Hole(at, len) => self.replace(at, len, New::Hole),
             Op::Offline(at, len) => {
-                self.replace(at, len, New::Offline { src_block: at + 7, src_version: 3 });
+                self.replace(
+                    at,
+                    len,
+                    New::Offline {
+                        src_block: at + 7,
+                        src_version: 3,
+                    },
+                );
             }
             Op::Recall(at, len) => {
-                let (phys, len) =
-                    with(fs, credits::REGION, |t| fs.alloc_blocks(t, 0, len, Mode::Privileged))
-                        .unwrap();
+                let (phys, len) = with(fs, credits::REGION, |t| {
+                    fs.alloc_blocks(t, 0, len, Mode::Privileged)
+                })
+                .unwrap();
                 self.replace(at, len, New::Written { phys });
             }
             Op::Truncate(at) => {
@@ -120,14 +139,20 @@ impl Model {
     }
 
     fn replace(&mut self, at: u64, len: u64, new: New) {
-        let Model { fs, inode, cells, .. } = self;
+        let Model {
+            fs, inode, cells, ..
+        } = self;
         let mut done = 0;
         while done < len {
             let new = match new {
                 New::Hole => New::Hole,
-                New::Offline { src_block, src_version } => {
-                    New::Offline { src_block: src_block + done, src_version }
-                }
+                New::Offline {
+                    src_block,
+                    src_version,
+                } => New::Offline {
+                    src_block: src_block + done,
+                    src_version,
+                },
                 New::Written { phys } => New::Written { phys: phys + done },
                 New::Unwritten { phys } => New::Unwritten { phys: phys + done },
             };
@@ -164,7 +189,11 @@ impl Model {
                     Mapping::Hole { .. } => continue,
                     Mapping::Written { phys, .. } => Cell::Written(phys + i),
                     Mapping::Unwritten { phys, .. } => Cell::Unwritten(phys + i),
-                    Mapping::Offline { src_block, src_version, .. } => {
+                    Mapping::Offline {
+                        src_block,
+                        src_version,
+                        ..
+                    } => {
                         assert_eq!(src_version, 3);
                         Cell::Offline(src_block + i)
                     }
@@ -351,7 +380,10 @@ fn a_full_disk_still_converts_punches_and_truncates() {
     let mut done = 0;
     while done < 4000 {
         done += with(&fs, credits::REPLACE_RANGE, |t| {
-            let new = New::Offline { src_block: 2000 + done, src_version: 1 };
+            let new = New::Offline {
+                src_block: 2000 + done,
+                src_version: 1,
+            };
             fs.replace_range(t, &mut i, 2000 + done, 4000 - done, new)
         })
         .unwrap();

@@ -32,7 +32,8 @@ fn check_masks(fs: &TestFs, used: &BTreeSet<u64>) {
                 }
             }
         }
-        fs.with_group_header(group, |h| assert_eq!(h.free_inodes, group_free)).unwrap();
+        fs.with_group_header(group, |h| assert_eq!(h.free_inodes, group_free))
+            .unwrap();
         free += group_free;
     }
     assert_eq!(&found, used);
@@ -84,7 +85,13 @@ fn a_number_that_comes_again_has_another_generation() {
         assert!(seen.insert((inode.ino, inode.generation)));
         with(&fs, credits::INODE_FREE, |t| fs.free_inode(t, &inode)).unwrap();
     }
-    assert_eq!(seen.iter().map(|(ino, _)| ino).collect::<BTreeSet<_>>().len(), 1);
+    assert_eq!(
+        seen.iter()
+            .map(|(ino, _)| ino)
+            .collect::<BTreeSet<_>>()
+            .len(),
+        1
+    );
 }
 
 #[test]
@@ -123,9 +130,15 @@ fn orphan_records_are_found_again() {
     let n = if cfg!(miri) { 40 } else { 1500 };
     let inos: Vec<u64> = (0..n).map(|_| file(&fs).ino).collect();
     for (i, ino) in inos.iter().enumerate() {
-        with(&fs, credits::ORPHAN, |t| fs.orphan_record_set(t, *ino, i as u8)).unwrap();
+        with(&fs, credits::ORPHAN, |t| {
+            fs.orphan_record_set(t, *ino, i as u8)
+        })
+        .unwrap();
     }
-    with(&fs, credits::ORPHAN, |t| fs.orphan_record_set(t, inos[0], 77)).unwrap();
+    with(&fs, credits::ORPHAN, |t| {
+        fs.orphan_record_set(t, inos[0], 77)
+    })
+    .unwrap();
     let mut found = BTreeMap::new();
     for group in 0..fs.group_count() {
         let mut from = 0;
@@ -142,7 +155,9 @@ fn orphan_records_are_found_again() {
     for ino in &inos {
         with(&fs, credits::ORPHAN, |t| fs.orphan_record_remove(t, *ino)).unwrap();
     }
-    let gone = with(&fs, credits::ORPHAN, |t| fs.orphan_record_remove(t, inos[0]));
+    let gone = with(&fs, credits::ORPHAN, |t| {
+        fs.orphan_record_remove(t, inos[0])
+    });
     assert_eq!(gone, Err(ENOENT));
     for group in 0..fs.group_count() {
         assert_eq!(fs.orphan_record_next(group, 0).unwrap(), None);

@@ -5,6 +5,7 @@
 mod extents;
 mod inodes;
 mod space;
+mod threads;
 
 use crate::libvexfs::alloc::bitmap;
 use crate::libvexfs::format::group::{SUMMARY_FREE, SUMMARY_INIT};
@@ -17,7 +18,10 @@ use std::collections::BTreeSet;
 
 pub(crate) type TestFs = Fs<MemoryStore>;
 
-pub(crate) const NOW: Time = Time { sec: 1_700_000_000, nsec: 5 };
+pub(crate) const NOW: Time = Time {
+    sec: 1_700_000_000,
+    nsec: 5,
+};
 
 /// A fresh file system on `blocks` blocks.
 pub(crate) fn fresh(blocks: u64) -> TestFs {
@@ -67,7 +71,8 @@ pub(crate) fn taken(fs: &TestFs) -> BTreeSet<u64> {
                 }
             }
         }
-        fs.with_group_header(group, |h| assert_eq!(h.free_blocks, group_free)).unwrap();
+        fs.with_group_header(group, |h| assert_eq!(h.free_blocks, group_free))
+            .unwrap();
         free += group_free;
     }
     assert_eq!(fs.free_blocks(), free);

@@ -38,7 +38,10 @@ fn freed_blocks_wait_for_the_commit() {
     with(&fs, 3, |t| fs.free_data(t, bno, len)).unwrap();
     // Other blocks there may be, of those that groups keep for themselves.
     if let Ok((other, n)) = with(&fs, 3, |t| fs.alloc_blocks(t, bno, len, Mode::Privileged)) {
-        assert!(other + n <= bno || bno + len <= other, "reused before the commit");
+        assert!(
+            other + n <= bno || bno + len <= other,
+            "reused before the commit"
+        );
         with(&fs, 3, |t| fs.free_data(t, other, n)).unwrap();
     }
     assert!(fs.settle().unwrap());
@@ -55,8 +58,9 @@ fn the_reserve_is_for_the_privileged() {
     assert_eq!(fs.free_blocks(), fs.sb.reserved_blocks);
     assert!(fs.space(0, 1, Mode::Normal).is_err());
     // Whatever the split needs, for several at a time.
-    let mut spaces: Vec<_> =
-        (0..4).map(|_| fs.space(BLOCKS / 2, 14, Mode::Privileged).unwrap()).collect();
+    let mut spaces: Vec<_> = (0..4)
+        .map(|_| fs.space(BLOCKS / 2, 14, Mode::Privileged).unwrap())
+        .collect();
     for space in &mut spaces {
         with(&fs, 3 + 14, |t| {
             for _ in 0..14 {
@@ -101,7 +105,9 @@ fn promises_are_kept() {
     assert_eq!(got.1, 10);
     let mut rest = all - 10;
     while rest > 0 {
-        rest -= with(&fs, 3, |t| fs.alloc_blocks(t, 0, rest, Mode::Promised)).unwrap().1;
+        rest -= with(&fs, 3, |t| fs.alloc_blocks(t, 0, rest, Mode::Promised))
+            .unwrap()
+            .1;
     }
     assert_eq!(fs.available_blocks(), 0);
     assert_eq!(fs.free_blocks(), fs.sb.reserved_blocks);

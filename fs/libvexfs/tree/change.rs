@@ -52,7 +52,10 @@ impl<B: Block> Path<B> {
             height,
             root_index: 0,
             found: false,
-            bounds: Bounds { upper: None, lower: 0 },
+            bounds: Bounds {
+                upper: None,
+                lower: 0,
+            },
         };
         if height == 0 {
             path.root_index = top.lower_bound(key);
@@ -143,7 +146,11 @@ pub(crate) fn insert<S: Store, M: Blocks<S>>(
     let mut value = value;
     for depth in (0..=path.height).rev() {
         let is_leaf = depth == path.height;
-        let index = if depth == 0 { path.root_index } else { path.at(depth - 1)?.1 };
+        let index = if depth == 0 {
+            path.root_index
+        } else {
+            path.at(depth - 1)?.1
+        };
         // Above the leaf, the new entry stands behind the one that was split.
         let index = if is_leaf { index } else { index + 1 };
         if depth == 0 {
@@ -167,14 +174,19 @@ pub(crate) fn insert<S: Store, M: Blocks<S>>(
         let right_bno = blocks.take(t)?;
         // A damaged bitmap could hand out what we stand on.
         if path.contains(right_bno) {
-            return Err(damaged(owner.id, right_bno, "a tree node is marked as free"));
+            return Err(damaged(
+                owner.id,
+                right_bno,
+                "a tree node is marked as free",
+            ));
         }
         let mut right_block = t.create(right_bno)?;
         *root.blocks += 1;
         let mut right_data = right_block.data_mut();
         node::init_block(&mut right_data, right_bno, &owner, node.node().level());
         let mut right = NodeMut::open(node::page_mut(&mut right_data)).map_err(&bad)?;
-        node.split_insert(&mut right, index, key, value).map_err(&bad)?;
+        node.split_insert(&mut right, index, key, value)
+            .map_err(&bad)?;
         key = right.node().key(0);
         child = right_bno.to_le_bytes();
         value = &child;
@@ -193,7 +205,11 @@ fn plan_insert<B: Block>(
     let mut len = len;
     for depth in (0..=path.height).rev() {
         let is_leaf = depth == path.height;
-        let index = if depth == 0 { path.root_index } else { path.at(depth - 1)?.1 };
+        let index = if depth == 0 {
+            path.root_index
+        } else {
+            path.at(depth - 1)?.1
+        };
         let (fits, sound) = path.show(root.bytes, depth, |node| {
             let old = match (is_leaf && replace).then(|| node.value(index)) {
                 Some(Ok(v)) => SLOT + v.len(),
@@ -203,8 +219,16 @@ fn plan_insert<B: Block>(
             (fits, fits || node.check().is_ok())
         })?;
         if !sound {
-            let bno = if depth == 0 { root.owner.home } else { path.at(depth - 1)?.0 };
-            return Err(damaged(root.owner.id, bno, "a tree node contradicts itself"));
+            let bno = if depth == 0 {
+                root.owner.home
+            } else {
+                path.at(depth - 1)?.0
+            };
+            return Err(damaged(
+                root.owner.id,
+                bno,
+                "a tree node contradicts itself",
+            ));
         }
         if fits {
             return Ok(needed);
@@ -262,8 +286,11 @@ pub(crate) fn update<S: Store, R>(
         return Err(ENOENT);
     }
     let depth = path.height;
-    let (bno, index) =
-        if depth == 0 { (owner.home, path.root_index) } else { path.at(depth - 1)? };
+    let (bno, index) = if depth == 0 {
+        (owner.home, path.root_index)
+    } else {
+        path.at(depth - 1)?
+    };
     let (in_order, sound) = path.show(root.bytes, depth, |leaf| {
         let below_next = match path.bounds.upper {
             _ if index + 1 < leaf.count() => new_key < leaf.key(index + 1),
@@ -313,14 +340,21 @@ pub(crate) fn remove<S: Store, M: Blocks<S>>(
     // What is taken apart must be sound, or we would stop half-way.
     for depth in 0..=path.height {
         if !path.show(root.bytes, depth, |node| node.check().is_ok())? {
-            let bno = if depth == 0 { owner.home } else { path.at(depth - 1)?.0 };
+            let bno = if depth == 0 {
+                owner.home
+            } else {
+                path.at(depth - 1)?.0
+            };
             return Err(damaged(owner.id, bno, "a tree node contradicts itself"));
         }
     }
     announce::<S>(t, &owner)?;
 
-    let mut index =
-        if path.height == 0 { path.root_index } else { path.at(path.height - 1)?.1 };
+    let mut index = if path.height == 0 {
+        path.root_index
+    } else {
+        path.at(path.height - 1)?.1
+    };
     for depth in (1..=path.height).rev() {
         let bno = path.at(depth - 1)?.0;
         let bad = bad(&owner, bno);
@@ -334,7 +368,11 @@ pub(crate) fn remove<S: Store, M: Blocks<S>>(
         }
         let (count, used) = (node.node().count(), node.node().used());
         drop(data);
-        let parent_index = if depth == 1 { path.root_index } else { path.at(depth - 2)?.1 };
+        let parent_index = if depth == 1 {
+            path.root_index
+        } else {
+            path.at(depth - 2)?.1
+        };
         if count == 0 {
             drop(block);
             free_node(t, blocks, &mut root, bno)?;
@@ -343,7 +381,9 @@ pub(crate) fn remove<S: Store, M: Blocks<S>>(
             return pull_up(t, blocks, root);
         } else {
             let siblings = path.show(root.bytes, depth - 1, |parent| {
-                let left = parent_index.checked_sub(1).and_then(|i| parent.child(i).ok());
+                let left = parent_index
+                    .checked_sub(1)
+                    .and_then(|i| parent.child(i).ok());
                 let right = (parent_index + 1 < parent.count())
                     .then(|| parent.child(parent_index + 1).ok())
                     .flatten();
@@ -395,7 +435,9 @@ fn merge<S: Store, M: Blocks<S>>(
         Err(_) => return Ok(None),
     };
     let has_room = |t: &mut S::Trans, sibling: u64| -> bool {
-        let Ok(block) = t.read(sibling) else { return false };
+        let Ok(block) = t.read(sibling) else {
+            return false;
+        };
         let data = block.data();
         match open_block(&owner, sibling, &data, level) {
             Ok(node) => sibling != bno && node.used() + used <= MERGED && node.check().is_ok(),
@@ -409,8 +451,11 @@ fn merge<S: Store, M: Blocks<S>>(
     };
     let bad = bad(&owner, from_bno);
     {
-        let mut other =
-            t.modify(if matches!(merged, Merged::Right) { from_bno } else { to_bno })?;
+        let mut other = t.modify(if matches!(merged, Merged::Right) {
+            from_bno
+        } else {
+            to_bno
+        })?;
         let mut other_data = other.data_mut();
         let mut data = block.data_mut();
         let mut other = NodeMut::open(node::page_mut(&mut other_data)).map_err(&bad)?;
@@ -451,7 +496,9 @@ fn pull_up<S: Store, M: Blocks<S>>(
             return Ok(());
         }
         let bno = top.node().child(0).map_err(&bad)?;
-        let Ok(block) = t.read(bno) else { return Ok(()) };
+        let Ok(block) = t.read(bno) else {
+            return Ok(());
+        };
         let data = block.data();
         let node = match open_block(&owner, bno, &data, level - 1) {
             Ok(node) if node.used() <= room && node.check().is_ok() => node,
@@ -459,7 +506,8 @@ fn pull_up<S: Store, M: Blocks<S>>(
         };
         top.reset(level - 1);
         for i in 0..node.count() {
-            top.insert(i, node.key(i), node.value(i).map_err(&bad)?).map_err(&bad)?;
+            top.insert(i, node.key(i), node.value(i).map_err(&bad)?)
+                .map_err(&bad)?;
         }
         drop(data);
         drop(block);

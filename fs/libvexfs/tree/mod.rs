@@ -73,12 +73,19 @@ pub struct RootMut<'a> {
 impl RootMut<'_> {
     /// The same tree, to be read.
     pub fn root(&self) -> Root<'_> {
-        Root { bytes: self.bytes, owner: self.owner }
+        Root {
+            bytes: self.bytes,
+            owner: self.owner,
+        }
     }
 
     /// The same tree, for one of several changes.
     pub fn again(&mut self) -> RootMut<'_> {
-        RootMut { bytes: self.bytes, blocks: self.blocks, owner: self.owner }
+        RootMut {
+            bytes: self.bytes,
+            blocks: self.blocks,
+            owner: self.owner,
+        }
     }
 }
 

@@ -42,9 +42,7 @@ pub fn block_is_bad(b: &[u8], bno: u64, owner: &Owner) -> Option<&'static str> {
         Some("not a tree node")
     } else if le64(b, 8) != bno {
         Some("a tree node of another place")
-    } else if le32(b, 4) != owner.kind
-        || le64(b, 16) != owner.id
-        || le32(b, 24) != owner.generation
+    } else if le32(b, 4) != owner.kind || le64(b, 16) != owner.id || le32(b, 24) != owner.generation
     {
         Some("a tree node of another tree")
     } else {
@@ -247,7 +245,8 @@ impl<'a> NodeMut<'a> {
         let off = heap - value.len();
         put(self.page, off, value);
         let slot = PAGE_HEADER + i * SLOT;
-        self.page.copy_within(slot..PAGE_HEADER + count * SLOT, slot + SLOT);
+        self.page
+            .copy_within(slot..PAGE_HEADER + count * SLOT, slot + SLOT);
         put128(self.page, slot, key);
         put16(self.page, slot + 16, off as u16);
         put16(self.page, slot + 18, value.len() as u16);
@@ -273,7 +272,8 @@ impl<'a> NodeMut<'a> {
             }
         }
         let slot = PAGE_HEADER + i * SLOT;
-        self.page.copy_within(slot + SLOT..PAGE_HEADER + count * SLOT, slot);
+        self.page
+            .copy_within(slot + SLOT..PAGE_HEADER + count * SLOT, slot);
         self.set_counts(count - 1, heap + len);
         Ok(())
     }

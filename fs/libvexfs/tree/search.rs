@@ -26,7 +26,11 @@ pub(super) fn open_block<'a>(
     let node = Node::open(node::page(body)).map_err(bad(owner, bno))?;
     // An empty node would make searches that must find something run forever.
     if node.level() != level || node.count() == 0 {
-        return Err(damaged(owner.id, bno, "a tree node of the wrong level, or an empty one"));
+        return Err(damaged(
+            owner.id,
+            bno,
+            "a tree node of the wrong level, or an empty one",
+        ));
     }
     Ok(node)
 }
@@ -36,7 +40,11 @@ pub(super) fn open_root<'a>(owner: &Owner, bytes: &'a [u8]) -> Result<Node<'a>> 
     let node = Node::open(bytes).map_err(bad(owner, owner.home))?;
     let level = usize::from(node.level());
     if level > MAX_HEIGHT || (level > 0 && node.count() == 0) {
-        return Err(damaged(owner.id, owner.home, "a tree root of impossible height"));
+        return Err(damaged(
+            owner.id,
+            owner.home,
+            "a tree root of impossible height",
+        ));
     }
     Ok(node)
 }
@@ -55,7 +63,11 @@ impl Bounds {
     pub fn check(&self, owner: &Owner, bno: u64, leaf: &Node<'_>) -> Result {
         let last = leaf.key(leaf.count().saturating_sub(1));
         if leaf.key(0) < self.lower || self.upper.is_some_and(|upper| last >= upper) {
-            return Err(damaged(owner.id, bno, "a leaf does not hold what its parent says"));
+            return Err(damaged(
+                owner.id,
+                bno,
+                "a leaf does not hold what its parent says",
+            ));
         }
         Ok(())
     }
@@ -70,7 +82,10 @@ pub(super) fn with_leaf<S: Store, R>(
 ) -> Result<R> {
     let owner = &root.owner;
     let top = open_root(owner, root.bytes)?;
-    let mut bounds = Bounds { upper: None, lower: 0 };
+    let mut bounds = Bounds {
+        upper: None,
+        lower: 0,
+    };
     let mut level = top.level();
     if level == 0 {
         return f(top, bounds);
@@ -148,7 +163,11 @@ pub(crate) fn next<S: Store, R>(
             (None, Some(upper)) => key = upper,
         }
     }
-    Err(damaged(root.owner.id, root.owner.home, "a leaf does not hold what its parent says"))
+    Err(damaged(
+        root.owner.id,
+        root.owner.home,
+        "a leaf does not hold what its parent says",
+    ))
 }
 
 /// Shows the last record up to `key` to `f`.
@@ -163,7 +182,11 @@ pub(super) fn prev<S: Store, R>(
     for _ in 0..2 {
         let (found, lower) = with_leaf(store, root, key, |leaf, bounds| {
             let i = leaf.lower_bound(key);
-            let i = if i < leaf.count() && leaf.key(i) == key { i + 1 } else { i };
+            let i = if i < leaf.count() && leaf.key(i) == key {
+                i + 1
+            } else {
+                i
+            };
             if i == 0 {
                 return Ok((None, bounds.lower));
             }
@@ -176,7 +199,11 @@ pub(super) fn prev<S: Store, R>(
             (None, lower) => key = lower - 1,
         }
     }
-    Err(damaged(root.owner.id, root.owner.home, "a leaf does not hold what its parent says"))
+    Err(damaged(
+        root.owner.id,
+        root.owner.home,
+        "a leaf does not hold what its parent says",
+    ))
 }
 
 /// The last record up to `key` and the first behind it.
@@ -188,7 +215,11 @@ pub(crate) fn around<S: Store, T>(
 ) -> Result<(Option<T>, Option<T>)> {
     let (mut below, mut above, bounds) = with_leaf(store, root, key, |leaf, bounds| {
         let i = leaf.lower_bound(key);
-        let i = if i < leaf.count() && leaf.key(i) == key { i + 1 } else { i };
+        let i = if i < leaf.count() && leaf.key(i) == key {
+            i + 1
+        } else {
+            i
+        };
         let get = |i: usize| {
             let value = leaf.value(i).map_err(bad(&root.owner, 0))?;
             parse(leaf.key(i), value).map(Some)
@@ -227,7 +258,11 @@ pub(super) fn scan<S: Store>(
             None => return Ok(()),
             // Bounds only grow, or a damaged tree would be walked in circles.
             Some(upper) if upper <= from => {
-                return Err(damaged(root.owner.id, root.owner.home, "tree keys out of order"))
+                return Err(damaged(
+                    root.owner.id,
+                    root.owner.home,
+                    "tree keys out of order",
+                ))
             }
             Some(upper) => from = upper,
         }

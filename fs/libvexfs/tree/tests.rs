@@ -10,7 +10,12 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
 const HOME: u64 = 1;
-const OWNER: Owner = Owner { id: 4711, generation: 9, kind: KIND_ATTR, home: HOME };
+const OWNER: Owner = Owner {
+    id: 4711,
+    generation: 9,
+    kind: KIND_ATTR,
+    home: HOME,
+};
 
 /// Blocks for a tree: the test's own allocator.
 struct Heap {
@@ -52,12 +57,24 @@ impl Fixture {
         let mut root = vec![0; root_len];
         init_root(&mut root);
         let free = (2..1 << 14).rev().collect();
-        let heap = Heap { free, used: BTreeSet::new() };
-        Fixture { store, heap, root, blocks: 0, model: BTreeMap::new() }
+        let heap = Heap {
+            free,
+            used: BTreeSet::new(),
+        };
+        Fixture {
+            store,
+            heap,
+            root,
+            blocks: 0,
+            model: BTreeMap::new(),
+        }
     }
 
     fn root(&self) -> Root<'_> {
-        Root { bytes: &self.root, owner: OWNER }
+        Root {
+            bytes: &self.root,
+            owner: OWNER,
+        }
     }
 
     fn change<R>(
@@ -66,7 +83,11 @@ impl Fixture {
         f: impl FnOnce(&mut MemoryTrans, &mut Heap, RootMut<'_>) -> Result<R>,
     ) -> Result<R> {
         let mut t = self.store.begin(credits)?;
-        let root = RootMut { bytes: &mut self.root, blocks: &mut self.blocks, owner: OWNER };
+        let root = RootMut {
+            bytes: &mut self.root,
+            blocks: &mut self.blocks,
+            owner: OWNER,
+        };
         let r = f(&mut t, &mut self.heap, root)?;
         t.stop()?;
         Ok(r)
@@ -116,10 +137,17 @@ impl Fixture {
             if node.level() == 0 {
                 continue;
             }
-            assert!(i > 0 || key == lower, "the first key is the node's lower bound");
+            assert!(
+                i > 0 || key == lower,
+                "the first key is the node's lower bound"
+            );
             let bno = node.child(i).unwrap();
             assert!(seen.insert(bno), "a node with two parents");
-            let next = if i + 1 < node.count() { Some(node.key(i + 1)) } else { upper };
+            let next = if i + 1 < node.count() {
+                Some(node.key(i + 1))
+            } else {
+                upper
+            };
             let block = self.store.read(bno).unwrap();
             use crate::libvexfs::journal::Block;
             let data = block.data();
@@ -173,7 +201,11 @@ fn apply(fx: &mut Fixture, op: &Op) {
             }
         }
         Op::Replace(k, len) => {
-            let k = fx.model.range(wide(k)..).next().map_or(wide(k), |(k, _)| *k);
+            let k = fx
+                .model
+                .range(wide(k)..)
+                .next()
+                .map_or(wide(k), |(k, _)| *k);
             let v = value(k + 1, len);
             match fx.insert(k, &v, true) {
                 Ok(()) => assert!(fx.model.insert(k, v).is_some()),
@@ -184,7 +216,11 @@ fn apply(fx: &mut Fixture, op: &Op) {
             }
         }
         Op::Remove(k) => {
-            let k = fx.model.range(wide(k)..).next().map_or(wide(k), |(k, _)| *k);
+            let k = fx
+                .model
+                .range(wide(k)..)
+                .next()
+                .map_or(wide(k), |(k, _)| *k);
             match fx.remove(k) {
                 Ok(()) => assert!(fx.model.remove(&k).is_some()),
                 Err(e) => {
@@ -205,7 +241,9 @@ fn apply(fx: &mut Fixture, op: &Op) {
             }
         }
         Op::Rekey(k, d) => {
-            let Some((&k, v)) = fx.model.range(wide(k)..).next() else { return };
+            let Some((&k, v)) = fx.model.range(wide(k)..).next() else {
+                return;
+            };
             let new = k + u128::from(d);
             let mut v = v.clone();
             v.reverse();
@@ -230,15 +268,27 @@ fn apply(fx: &mut Fixture, op: &Op) {
             let found = search::lookup(&fx.store, fx.root(), k, |v| v.to_vec()).unwrap();
             assert_eq!(found.as_ref(), fx.model.get(&k));
             let next = search::next(&fx.store, fx.root(), k, show).unwrap();
-            assert_eq!(next, fx.model.range(k..).next().map(|(k, v)| (*k, v.clone())));
+            assert_eq!(
+                next,
+                fx.model.range(k..).next().map(|(k, v)| (*k, v.clone()))
+            );
             let prev = search::prev(&fx.store, fx.root(), k, show).unwrap();
-            assert_eq!(prev, fx.model.range(..=k).next_back().map(|(k, v)| (*k, v.clone())));
+            assert_eq!(
+                prev,
+                fx.model
+                    .range(..=k)
+                    .next_back()
+                    .map(|(k, v)| (*k, v.clone()))
+            );
         }
     }
 }
 
 fn cases(n: u32) -> ProptestConfig {
-    ProptestConfig { cases: if cfg!(miri) { 2 } else { n }, ..ProptestConfig::default() }
+    ProptestConfig {
+        cases: if cfg!(miri) { 2 } else { n },
+        ..ProptestConfig::default()
+    }
 }
 
 proptest! {

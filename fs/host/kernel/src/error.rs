@@ -129,7 +129,10 @@ impl Error {
             40 => ("ELOOP", "Too many levels of symbolic links"),
             61 => ("ENODATA", "No data available"),
             71 => ("EPROTO", "Protocol error"),
-            84 => ("EILSEQ", "Invalid or incomplete multibyte or wide character"),
+            84 => (
+                "EILSEQ",
+                "Invalid or incomplete multibyte or wide character",
+            ),
             95 => ("EOPNOTSUPP", "Operation not supported"),
             116 => ("ESTALE", "Stale file handle"),
             117 => ("EUCLEAN", "Structure needs cleaning"),
