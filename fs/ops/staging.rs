@@ -117,6 +117,10 @@ impl Shared {
 ///
 /// `ESTALE`, `EISDIR`, `EINVAL` if it is something else or the file system's own.
 fn file_by_number(sb: &SuperBlock, ino: u64, generation: u32) -> Result<InodeRef> {
+    // The number comes from outside: what is no inode must not be read as one.
+    if !sb.mount().fs.inode_in_use(ino)? {
+        return Err(crate::libvexfs::errno::estale());
+    }
     let inode = VexInode::get(sb, ino, Some(generation))?;
     check_file(&inode)?;
     Ok(inode)

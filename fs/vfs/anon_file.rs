@@ -33,7 +33,12 @@ pub(crate) fn open_queue(agent: KBox<Agent>) -> Result<c_int> {
     // SAFETY: The table is static and keeps the module loaded; the file owns the agent from here
     // on, and `release` frees it.
     let fd = unsafe {
-        bindings::anon_inode_getfd(c"[vexfs-queue]".as_ptr().cast(), QUEUE_OPS.as_ptr(), raw.cast(), flags)
+        bindings::anon_inode_getfd(
+            c"[vexfs-queue]".as_ptr().cast(),
+            QUEUE_OPS.as_ptr(),
+            raw.cast(),
+            flags,
+        )
     };
     if fd < 0 {
         // SAFETY: The file was not made, so the agent is ours still.

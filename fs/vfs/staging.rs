@@ -119,7 +119,9 @@ impl VexInode {
         let data = bytes.as_ptr().cast_mut().cast::<c_void>();
         // SAFETY: The device is open as long as the super block lives; the bytes are only read,
         // and the call returns when the device has them.
-        to_result(unsafe { bindings::vexfs_helper_write_blocks(self.bdev(), bno, data, bytes.len()) })
+        to_result(unsafe {
+            bindings::vexfs_helper_write_blocks(self.bdev(), bno, data, bytes.len())
+        })
     }
 }
 
@@ -131,7 +133,9 @@ impl FolioRef {
         // SAFETY: The folio is referenced and its memory in the direct map; `n` bytes from `from`
         // on are inside of it. C code copies, to which a race is no more than a wrong byte.
         unsafe {
-            let source = bindings::vexfs_helper_folio_address(self.as_ptr()).cast::<u8>().add(from);
+            let source = bindings::vexfs_helper_folio_address(self.as_ptr())
+                .cast::<u8>()
+                .add(from);
             bindings::vexfs_helper_copy(to.as_mut_ptr().cast(), source.cast(), n);
         }
         n

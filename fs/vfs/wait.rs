@@ -91,7 +91,10 @@ impl Event {
     ///
     /// `EINTR` when the task is killed.
     pub(crate) fn wait_killable(&self, seen: u64) -> Result {
-        let mut wanted = Wanted { inner: &self.0, seen };
+        let mut wanted = Wanted {
+            inner: &self.0,
+            seen,
+        };
         // SAFETY: The queue was initialised; `wanted` lives until the call returns.
         let r = unsafe {
             bindings::vexfs_helper_wait_event_killable(
@@ -100,7 +103,11 @@ impl Event {
                 (&raw mut wanted).cast(),
             )
         };
-        if r == 0 { Ok(()) } else { Err(EINTR) }
+        if r == 0 {
+            Ok(())
+        } else {
+            Err(EINTR)
+        }
     }
 
     /// Sleeps until the count is not `seen`.
@@ -109,7 +116,10 @@ impl Event {
     ///
     /// `EINTR` when a signal arrives.
     pub(crate) fn wait_interruptible(&self, seen: u64) -> Result {
-        let mut wanted = Wanted { inner: &self.0, seen };
+        let mut wanted = Wanted {
+            inner: &self.0,
+            seen,
+        };
         // SAFETY: As in `wait_killable`.
         let r = unsafe {
             bindings::vexfs_helper_wait_event_interruptible(
@@ -118,7 +128,11 @@ impl Event {
                 (&raw mut wanted).cast(),
             )
         };
-        if r == 0 { Ok(()) } else { Err(ERESTARTSYS) }
+        if r == 0 {
+            Ok(())
+        } else {
+            Err(ERESTARTSYS)
+        }
     }
 
     /// Registers a poll(2) of `file` with the event.

@@ -97,11 +97,19 @@ struct Failed<'a> {
 }
 
 fn report(out: &Output, target: &Target, errno: Errno, hint: &str) -> Result<()> {
-    let failed = Failed { path: target.path.display().to_string(), error: errno.desc().to_owned(), hint };
+    let failed = Failed {
+        path: target.path.display().to_string(),
+        error: errno.desc().to_owned(),
+        hint,
+    };
     if out.json() {
         return out.result(&failed, |_| String::new());
     }
-    let hint = if hint.is_empty() { String::new() } else { format!(" ({hint})") };
+    let hint = if hint.is_empty() {
+        String::new()
+    } else {
+        format!(" ({hint})")
+    };
     out.warn(&format!("{}: {}{hint}", failed.path, failed.error));
     Ok(())
 }
@@ -109,7 +117,11 @@ fn report(out: &Output, target: &Target, errno: Errno, hint: &str) -> Result<()>
 /// `vexctl archive`.
 pub fn archive(args: ArchiveArgs, out: &Output) -> Result<Exit> {
     let files = Files::find(&args.paths, args.recursive, out)?;
-    let mut sum = Summary { command: "archive", files: files.targets.len(), ..Summary::default() };
+    let mut sum = Summary {
+        command: "archive",
+        files: files.targets.len(),
+        ..Summary::default()
+    };
     let mut queued = Vec::new();
     for batch in files.batches() {
         files.run(abi::IOC_STAGE_ARCHIVE, batch, |target, result| {
@@ -148,7 +160,10 @@ pub fn archive(args: ArchiveArgs, out: &Output) -> Result<Exit> {
     let verb = if args.no_wait { "queued" } else { "archived" };
     out.result(&sum, |s| {
         let done = s.files - s.failed - s.already;
-        format!("{done} file(s) {verb}, {} bytes; {} were already; {} failed", s.bytes, s.already, s.failed)
+        format!(
+            "{done} file(s) {verb}, {} bytes; {} were already; {} failed",
+            s.bytes, s.already, s.failed
+        )
     })?;
     Ok(sum.exit())
 }
@@ -166,7 +181,11 @@ fn archive_hint(e: Errno) -> &'static str {
 /// `vexctl release`.
 pub fn release(args: ReleaseArgs, out: &Output) -> Result<Exit> {
     let files = Files::find(&args.paths, args.recursive, out)?;
-    let mut sum = Summary { command: "release", files: files.targets.len(), ..Summary::default() };
+    let mut sum = Summary {
+        command: "release",
+        files: files.targets.len(),
+        ..Summary::default()
+    };
     let bar = out.progress("releasing", files.targets.len() as u64);
     for batch in files.batches() {
         files.run(abi::IOC_STAGE_RELEASE, batch, |target, result| {
@@ -191,7 +210,10 @@ pub fn release(args: ReleaseArgs, out: &Output) -> Result<Exit> {
     bar.finish_and_clear();
     out.result(&sum, |s| {
         let done = s.files - s.failed - s.already;
-        format!("{done} file(s) released, {} bytes freed; {} had nothing to free; {} failed", s.bytes, s.already, s.failed)
+        format!(
+            "{done} file(s) released, {} bytes freed; {} had nothing to free; {} failed",
+            s.bytes, s.already, s.failed
+        )
     })?;
     Ok(sum.exit())
 }
@@ -199,7 +221,11 @@ pub fn release(args: ReleaseArgs, out: &Output) -> Result<Exit> {
 /// `vexctl recall`.
 pub fn recall(args: RecallArgs, out: &Output) -> Result<Exit> {
     let files = Files::find(&args.paths, args.recursive, out)?;
-    let mut sum = Summary { command: "recall", files: files.targets.len(), ..Summary::default() };
+    let mut sum = Summary {
+        command: "recall",
+        files: files.targets.len(),
+        ..Summary::default()
+    };
     let mut queued = Vec::new();
     for batch in files.batches() {
         files.run(abi::IOC_STAGE_PREFETCH, batch, |target, result| {
@@ -236,7 +262,10 @@ pub fn recall(args: RecallArgs, out: &Output) -> Result<Exit> {
     let verb = if args.no_wait { "queued" } else { "recalled" };
     out.result(&sum, |s| {
         let done = s.files - s.failed - s.already;
-        format!("{done} file(s) {verb}, {} bytes; {} were online already; {} failed", s.bytes, s.already, s.failed)
+        format!(
+            "{done} file(s) {verb}, {} bytes; {} were online already; {} failed",
+            s.bytes, s.already, s.failed
+        )
     })?;
     Ok(sum.exit())
 }
@@ -261,7 +290,13 @@ struct Wait<'a> {
 impl<'a> Wait<'a> {
     fn new(files: &'a Files, out: &'a Output, what: &'static str, timeout: Option<u64>) -> Self {
         let bar = out.progress(what, files.targets.len() as u64);
-        Wait { files, bar, out, timeout: timeout.map(Duration::from_secs), told: false }
+        Wait {
+            files,
+            bar,
+            out,
+            timeout: timeout.map(Duration::from_secs),
+            told: false,
+        }
     }
 
     /// Looks at a file until `done` says how it ended.
@@ -277,7 +312,10 @@ impl<'a> Wait<'a> {
                 Ok(state) => state,
                 // Removed meanwhile.
                 Err(e @ Errno::ESTALE) => return Ok(Err(e)),
-                Err(e) => return Err(e).with_context(|| format!("cannot look at {}", target.path.display())),
+                Err(e) => {
+                    return Err(e)
+                        .with_context(|| format!("cannot look at {}", target.path.display()))
+                }
             };
             if let Some(end) = done(&state) {
                 self.bar.inc(1);
@@ -337,7 +375,11 @@ impl Copy {
             version: c.version,
             bytes: c.len,
             time: c.time_sec,
-            blake3: if c.algorithm == abi::DIGEST_BLAKE3 { hex(&c.digest) } else { String::new() },
+            blake3: if c.algorithm == abi::DIGEST_BLAKE3 {
+                hex(&c.digest)
+            } else {
+                String::new()
+            },
         }
     }
 }
@@ -388,7 +430,8 @@ impl Shown {
             recalling: is(abi::STATE_RECALLING),
             archiving: is(abi::STATE_ARCHIVING),
             waiters: s.waiters,
-            last_error: (s.last_error != 0).then(|| format!("{:?}", Errno::from_raw(-s.last_error))),
+            last_error: (s.last_error != 0)
+                .then(|| format!("{:?}", Errno::from_raw(-s.last_error))),
             copies: copies.iter().map(|c| Copy::new(c, s.version)).collect(),
         }
     }
@@ -400,7 +443,14 @@ impl Shown {
             (_, true) => "  (archiving)",
             _ => "",
         };
-        format!("{:<8} {:<8} {good} {}  {:>14}  {}{doing}", self.residency, self.archive, if good == 1 { "copy  " } else { "copies" }, self.size, self.path)
+        format!(
+            "{:<8} {:<8} {good} {}  {:>14}  {}{doing}",
+            self.residency,
+            self.archive,
+            if good == 1 { "copy  " } else { "copies" },
+            self.size,
+            self.path
+        )
     }
 }
 
@@ -419,7 +469,9 @@ pub fn state(args: StateArgs, out: &Output) -> Result<Exit> {
                 out.result(&shown, Shown::text)?;
             }
             Err(Errno::ESTALE) => {}
-            Err(e) => return Err(e).with_context(|| format!("cannot look at {}", target.path.display())),
+            Err(e) => {
+                return Err(e).with_context(|| format!("cannot look at {}", target.path.display()))
+            }
         }
     }
     Ok(Exit::Ok)

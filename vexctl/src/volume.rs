@@ -52,16 +52,24 @@ pub fn run(args: Args, out: &Output) -> Result<Exit> {
                 None => free_label(&Volume::find(&dir).unwrap_or_default()),
             };
             let v = Volume::create(&dir, &label, None, None)?;
-            out.result(&Listed::of(&v)?, |l| format!("{}: volume {} ({})", l.path, l.label, l.uuid))?;
+            out.result(&Listed::of(&v)?, |l| {
+                format!("{}: volume {} ({})", l.path, l.label, l.uuid)
+            })?;
             Ok(Exit::Ok)
         }
         Command::List { dir } => {
             let all = Volume::find(&dir)?;
             if all.is_empty() {
-                return Err(not_found(format!("no volumes in {}", dir.display())).hint("`vexctl agent MOUNT --volumes DIR` makes the first one itself"));
+                return Err(not_found(format!("no volumes in {}", dir.display()))
+                    .hint("`vexctl agent MOUNT --volumes DIR` makes the first one itself"));
             }
             for v in &all {
-                out.result(&Listed::of(v)?, |l| format!("{:<12} {:>5} bundles {:>15} bytes  {}  {}", l.label, l.bundles, l.bytes, l.uuid, l.path))?;
+                out.result(&Listed::of(v)?, |l| {
+                    format!(
+                        "{:<12} {:>5} bundles {:>15} bytes  {}  {}",
+                        l.label, l.bundles, l.bytes, l.uuid, l.path
+                    )
+                })?;
             }
             Ok(Exit::Ok)
         }
@@ -72,7 +80,10 @@ pub fn run(args: Args, out: &Output) -> Result<Exit> {
 /// The first label of V00001, V00002, ... that none of the volumes has.
 pub fn free_label(volumes: &[Volume]) -> String {
     let taken = |l: &String| volumes.iter().any(|v| v.label.label == *l);
-    (1..).map(|n: u32| format!("V{n:05}")).find(|l| !taken(l)).unwrap_or_default()
+    (1..)
+        .map(|n: u32| format!("V{n:05}"))
+        .find(|l| !taken(l))
+        .unwrap_or_default()
 }
 
 #[derive(Serialize)]
@@ -117,7 +128,10 @@ struct Bad {
 }
 
 fn verify(volumes: &[Volume], out: &Output) -> Result<Exit> {
-    let mut sum = Verified { volumes: volumes.len(), ..Verified::default() };
+    let mut sum = Verified {
+        volumes: volumes.len(),
+        ..Verified::default()
+    };
     let mut total = 0;
     for v in volumes {
         total += v.bytes()?;
@@ -128,8 +142,17 @@ fn verify(volumes: &[Volume], out: &Output) -> Result<Exit> {
             let path = v.bundle(n);
             sum.bundles += 1;
             let bad = |name: String, ino: Option<String>, error: String| -> Result<()> {
-                let b = Bad { bad: name, bundle: path.display().to_string(), ino, error };
-                bar.suspend(|| out.result(&b, |b| format!("BAD {} in {}: {}", b.bad, b.bundle, b.error)))
+                let b = Bad {
+                    bad: name,
+                    bundle: path.display().to_string(),
+                    ino,
+                    error,
+                };
+                bar.suspend(|| {
+                    out.result(&b, |b| {
+                        format!("BAD {} in {}: {}", b.bad, b.bundle, b.error)
+                    })
+                })
             };
             let members = match bundle::members(&path) {
                 Ok(members) => members,
@@ -139,9 +162,14 @@ fn verify(volumes: &[Volume], out: &Output) -> Result<Exit> {
                     continue;
                 }
             };
-            let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+            let file =
+                File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
             for m in &members {
-                let ino = m.meta.records.get("VEXFS.ino").map(|v| String::from_utf8_lossy(v).into_owned());
+                let ino = m
+                    .meta
+                    .records
+                    .get("VEXFS.ino")
+                    .map(|v| String::from_utf8_lossy(v).into_owned());
                 let name = String::from_utf8_lossy(&m.meta.path).into_owned();
                 sum.files += 1;
                 sum.bytes += m.meta.size;
@@ -161,6 +189,15 @@ fn verify(volumes: &[Volume], out: &Output) -> Result<Exit> {
         }
     }
     bar.finish_and_clear();
-    out.result(&sum, |s| format!("{} volumes, {} bundles, {} files, {} bytes verified, {} bad", s.volumes, s.bundles, s.files, s.bytes, s.bad))?;
-    Ok(if sum.bad == 0 { Exit::Ok } else { Exit::Partial })
+    out.result(&sum, |s| {
+        format!(
+            "{} volumes, {} bundles, {} files, {} bytes verified, {} bad",
+            s.volumes, s.bundles, s.files, s.bytes, s.bad
+        )
+    })?;
+    Ok(if sum.bad == 0 {
+        Exit::Ok
+    } else {
+        Exit::Partial
+    })
 }

@@ -178,7 +178,8 @@ impl<S: Store> Fs<S> {
     ///
     /// # Errors
     ///
-    /// `EUCLEAN`, `EIO`; `ENOSPC`.
+    /// `ENOSPC`: there is no room for the tree to grow; nothing was changed, and the blocks
+    /// are the caller's still. `EUCLEAN`, `EIO`.
     pub fn publish(
         &self,
         t: &mut S::Trans,

@@ -257,7 +257,11 @@ impl<S: Store> Fs<S> {
         match known.flatten() {
             Some(true) => return Ok(()),
             Some(false) => {
-                pr_err!("inode {}: the bytes of version {} are not what they were\n", i.ino, version);
+                pr_err!(
+                    "inode {}: the bytes of version {} are not what they were\n",
+                    i.ino,
+                    version
+                );
                 return Err(super::ebadmsg());
             }
             None => {}

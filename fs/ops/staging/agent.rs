@@ -5,11 +5,7 @@
 use super::{archive, recall, volume, Shared};
 use crate::libvexfs::staging::queue::{Done, Op, Request};
 use crate::vfs::{
-    anon_file, bindings, ioctl,
-    super_block::SuperBlock,
-    sync::Mutex,
-    uapi,
-    wait::Event,
+    anon_file, bindings, ioctl, super_block::SuperBlock, sync::Mutex, uapi, wait::Event,
 };
 use core::sync::atomic::{AtomicU32, Ordering};
 use kernel::{
@@ -55,12 +51,19 @@ pub(super) fn attach(sb: &SuperBlock, arg: usize) -> Result<isize> {
     }
     let shared: Arc<Shared> = (*mount.staging).clone();
     let reading = Mutex::new(KVec::new())?;
-    let id = shared.last_agent.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+    let id = shared
+        .last_agent
+        .fetch_add(1, Ordering::Relaxed)
+        .wrapping_add(1);
     shared.agents.fetch_add(1, Ordering::Relaxed);
     let agent = Agent {
         shared,
         id,
-        max_in_flight: if a.max_in_flight == 0 { DEFAULT_IN_FLIGHT } else { a.max_in_flight },
+        max_in_flight: if a.max_in_flight == 0 {
+            DEFAULT_IN_FLIGHT
+        } else {
+            a.max_in_flight
+        },
         in_flight: AtomicU32::new(0),
         reading,
     };
@@ -92,7 +95,8 @@ impl Agent {
     }
 
     fn room(&self) -> usize {
-        self.max_in_flight.saturating_sub(self.in_flight.load(Ordering::Relaxed)) as usize
+        self.max_in_flight
+            .saturating_sub(self.in_flight.load(Ordering::Relaxed)) as usize
     }
 
     /// read(2): as many requests as fit and are there.
@@ -212,9 +216,9 @@ impl Agent {
         if let Some(done) = done {
             self.shared.queue.lock().complete(self.id, c.cookie, done)?;
         }
-        let _ = self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| {
-            n.checked_sub(1)
-        });
+        let _ = self
+            .in_flight
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
         self.shared.requests.wake_all();
         self.shared.arrived(request.want.ino);
         Ok(0)
@@ -250,7 +254,10 @@ impl Agent {
         match next {
             Ok(Some(copy)) => {
                 let hint = recall::hint_of(&copy);
-                self.shared.queue.lock().next_copy(self.id, request.cookie, hint)?;
+                self.shared
+                    .queue
+                    .lock()
+                    .next_copy(self.id, request.cookie, hint)?;
                 Ok(None)
             }
             Ok(None) => {

@@ -95,7 +95,10 @@ fn write_path(sb: &SuperBlock, vi: &VexInode, to: u64, room: u32) -> Result<u32>
     let mut path = KVec::new();
     let root = vi.fs().sb.root_ino;
     let mut all = AllInodes(sb);
-    match vi.fs().path_of(&mut all, vi.ino(), vi.generation(), root, &mut path) {
+    match vi
+        .fs()
+        .path_of(&mut all, vi.ino(), vi.generation(), root, &mut path)
+    {
         Ok(true) => {}
         Ok(false) => return Ok(0),
         Err(e) if e == enametoolong() || e == eloop() || e == estale() => return Ok(0),
@@ -145,7 +148,9 @@ pub(super) fn read(shared: &Shared, sb: &SuperBlock, arg: usize) -> Result<isize
         }
         // What was copied is of the version if the version still is that one.
         check_version(vi, a.version)?;
-        uapi::slice(a.buf + done, n).writer().write_slice(&bytes[..n])?;
+        uapi::slice(a.buf + done, n)
+            .writer()
+            .write_slice(&bytes[..n])?;
         done += n as u64;
     }
     Ok(done as isize)
@@ -263,8 +268,8 @@ fn sum_up(shared: &Shared, file: &InternalFile, version: u64) -> Result {
         if offline_elsewhere(vi, &core, version)? {
             return Err(EBUSY);
         }
-        let offline = core.state & STATE_OFFLINE != 0
-            && vi.fs().first_offline(&core, 0, u64::MAX)?.is_some();
+        let offline =
+            core.state & STATE_OFFLINE != 0 && vi.fs().first_offline(&core, 0, u64::MAX)?.is_some();
         if offline && core.state & STATE_ARCHIVED != 0 {
             // The sums of this version are there, or it could not be offline.
             return Ok(());
@@ -282,7 +287,8 @@ fn sum_up(shared: &Shared, file: &InternalFile, version: u64) -> Result {
         sums.push(chunk_sum(crc32c, &bytes[..n]), GFP_KERNEL)?;
         if sums.len() == SUMS || chunk + 1 == all {
             let first = chunk + 1 - sums.len() as u64;
-            vi.mount().with_space(|| put_sums(vi, version, first, &sums))?;
+            vi.mount()
+                .with_space(|| put_sums(vi, version, first, &sums))?;
             sums.clear();
         }
     }

@@ -23,7 +23,13 @@ type State = bindings::vexfs_stage_state;
 /// `ENOTTY` for numbers that are not in use, and each call's own.
 pub(crate) fn ioctl(file: &File, nr: u32, arg: usize) -> Result<isize> {
     let mount = file.inode().mount();
-    let admin = || if capable(bindings::CAP_SYS_ADMIN) { Ok(()) } else { Err(EPERM) };
+    let admin = || {
+        if capable(bindings::CAP_SYS_ADMIN) {
+            Ok(())
+        } else {
+            Err(EPERM)
+        }
+    };
     let result = match nr {
         bindings::VEXFS_NR_STAGE_ATTACH => admin().and_then(|()| agent::attach(mount.sb(), arg)),
         bindings::VEXFS_NR_STAGE_ARCHIVE => batch::run(file, batch::What::Archive, arg),
@@ -58,7 +64,11 @@ fn state(file: &File, arg: usize) -> Result<isize> {
         let inode = file_by_number(file.inode().sb(), s.ino, s.generation)?;
         fill(&inode, &mut s)?
     };
-    let room = if s.copies == 0 { 0 } else { s.max_copies as usize };
+    let room = if s.copies == 0 {
+        0
+    } else {
+        s.max_copies as usize
+    };
     for (n, c) in copies.iter().take(room).enumerate() {
         uapi::put_item(s.copies, s.copy_size, n, &told(c))?;
     }

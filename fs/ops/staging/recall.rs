@@ -80,7 +80,13 @@ pub(crate) fn before_read(vi: &VexInode, pos: u64, len: u64, nowait: bool) -> Re
 ///
 /// As [`before_read`], once inside of `sb_start_write`. While it waits it is outside: whoever
 /// freezes the file system does not wait for a volume.
-pub(crate) fn before_write(vi: &VexInode, pos: u64, len: u64, append: bool, nowait: bool) -> Result {
+pub(crate) fn before_write(
+    vi: &VexInode,
+    pos: u64,
+    len: u64,
+    append: bool,
+    nowait: bool,
+) -> Result {
     if !may_be_offline(vi, nowait)? {
         return Ok(());
     }
@@ -90,7 +96,10 @@ pub(crate) fn before_write(vi: &VexInode, pos: u64, len: u64, append: bool, nowa
     let ranges = [
         (start / BLOCK, end.div_ceil(BLOCK)),
         // Nothing, if the write ends before the end of file.
-        (size.saturating_sub(1) / BLOCK, if end >= size { size.div_ceil(BLOCK) } else { 0 }),
+        (
+            size.saturating_sub(1) / BLOCK,
+            if end >= size { size.div_ceil(BLOCK) } else { 0 },
+        ),
     ];
     for (from, to) in ranges {
         if missing(vi, from, to)?.is_none() {
@@ -118,7 +127,12 @@ pub(crate) fn before_grow(vi: &VexInode) -> Result {
         return Ok(());
     }
     let size = vi.size();
-    wait_online(vi, size.saturating_sub(1) / BLOCK, size.div_ceil(BLOCK), false)
+    wait_online(
+        vi,
+        size.saturating_sub(1) / BLOCK,
+        size.div_ceil(BLOCK),
+        false,
+    )
 }
 
 /// Before a page fault: if its data is offline, gives up the lock that the fault holds and waits.
@@ -133,7 +147,9 @@ pub(crate) fn before_fault(fault: Fault) -> Result<Ready> {
         return Ok(Ready::Here);
     }
     let first = pos / BLOCK;
-    let part = inode.fs().first_offline(&inode.core().read(), first, first + 1)?;
+    let part = inode
+        .fs()
+        .first_offline(&inode.core().read(), first, first + 1)?;
     if part.is_none() {
         return Ok(Ready::Here);
     }
@@ -159,7 +175,11 @@ pub(crate) fn before_fault(fault: Fault) -> Result<Ready> {
 
 /// Cheap: false for all files that are not offline.
 fn may_be_offline(vi: &VexInode, nowait: bool) -> Result<bool> {
-    let core = if nowait { vi.core().try_read().ok_or(EAGAIN)? } else { vi.core().read() };
+    let core = if nowait {
+        vi.core().try_read().ok_or(EAGAIN)?
+    } else {
+        vi.core().read()
+    };
     Ok(core.state & STATE_OFFLINE != 0)
 }
 
@@ -186,7 +206,11 @@ fn wait_online(vi: &VexInode, from: u64, to: u64, nowait: bool) -> Result {
             }
             None => {
                 let cookie = shared.queue.lock().recall(&want)?;
-                ticket = Some(Ticket { shared, cookie, served: false });
+                ticket = Some(Ticket {
+                    shared,
+                    cookie,
+                    served: false,
+                });
                 shared.requests.wake_all();
             }
             Some(t) => {
@@ -262,7 +286,10 @@ pub(super) fn hint_of(c: &Copy) -> Hint {
 pub(super) fn lost(vi: &VexInode, version: u64) {
     vi.sb().log(
         log::ERR,
-        format_args!("inode {}: no copy of version {version} can be read", vi.ino()),
+        format_args!(
+            "inode {}: no copy of version {version} can be read",
+            vi.ino()
+        ),
     );
 }
 
@@ -310,7 +337,9 @@ fn deliver_chunks(
         let version = request.want.version;
         if missing_in_chunk(&vi, version, chunk, 0)?.is_some() {
             let (data, rest) = bytes.split_at_mut(n as usize);
-            uapi::slice(buf + *done, n as usize).reader().read_slice(data)?;
+            uapi::slice(buf + *done, n as usize)
+                .reader()
+                .read_slice(data)?;
             rest.fill(0);
             check(&vi, request, chunk, data)?;
             publish_chunk(&vi, version, chunk, &mut bytes)?;
@@ -322,12 +351,15 @@ fn deliver_chunks(
 }
 
 fn missing_in_chunk(vi: &VexInode, version: u64, chunk: u64, from: u64) -> Result<Option<Part>> {
-    vi.fs().offline_in_chunk(&vi.core().read(), version, chunk, from)
+    vi.fs()
+        .offline_in_chunk(&vi.core().read(), version, chunk, from)
 }
 
 /// Whether the bytes are those that were archived.
 fn check(vi: &VexInode, request: &Request, chunk: u64, data: &[u8]) -> Result {
-    let wanted = vi.fs().chunk_sum(&vi.core().read(), request.want.version, chunk);
+    let wanted = vi
+        .fs()
+        .chunk_sum(&vi.core().read(), request.want.version, chunk);
     let wanted = wanted.inspect_err(|e| {
         if *e == estale() {
             vi.sb().log(
@@ -363,9 +395,13 @@ fn publish_chunk(vi: &VexInode, version: u64, chunk: u64, bytes: &mut [u8]) -> R
         let bytes = bytes.get_mut(at..end).ok_or(EINVAL)?;
         // What was cut off of the file must not come back behind its end.
         let size = vi.size();
-        let live = size.saturating_sub(part.lblk * BLOCK).min(bytes.len() as u64) as usize;
+        let live = size
+            .saturating_sub(part.lblk * BLOCK)
+            .min(bytes.len() as u64) as usize;
         bytes[live..].fill(0);
-        let (phys, done) = vi.mount().with_space(|| publish_part(vi, part, goal, bytes))?;
+        let (phys, done) = vi
+            .mount()
+            .with_space(|| publish_part(vi, part, goal, bytes))?;
         goal = phys + done;
         from = part.lblk + done.max(1);
     }
@@ -397,8 +433,17 @@ fn publish_part(vi: &VexInode, part: Part, goal: u64, bytes: &[u8]) -> Result<(u
     vi.data().note(t.tid(), true);
     vi.show_blocks(&core);
     drop(core);
-    // Blocks that are not offline any more are as well dealt with as those published.
-    published?;
+    match published {
+        // Blocks that are not offline any more are as well dealt with as those published.
+        Ok(_) => {}
+        // No room for the tree: it is as it was, so the blocks can be given back.
+        Err(e) if e == ENOSPC => {
+            fs.free_data(&mut t, phys, len)?;
+            t.stop()?;
+            return Err(e);
+        }
+        Err(e) => return Err(e),
+    }
     t.stop()?;
     Ok((phys, len))
 }

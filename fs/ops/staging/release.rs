@@ -34,7 +34,12 @@ pub(super) fn release(vi: &VexInode, version: u64) -> Result<u64> {
         return Err(EBUSY);
     }
     // A reader that waits for bytes wants to find them when it wakes.
-    let activity = vi.mount().staging.queue.lock().activity(vi.ino(), vi.generation());
+    let activity = vi
+        .mount()
+        .staging
+        .queue
+        .lock()
+        .activity(vi.ino(), vi.generation());
     if activity.recalling {
         return Err(EBUSY);
     }

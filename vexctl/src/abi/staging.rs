@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The staging section of `fs/uapi/vexfs.h`. The header says what the fields mean.
 
-#![allow(dead_code, reason = "the section is here as a whole, as the header has it")]
+#![allow(
+    dead_code,
+    reason = "the section is here as a whole, as the header has it"
+)]
 
 use super::io;
 
@@ -76,7 +79,10 @@ pub struct Attach {
 impl Attach {
     /// One that says its size.
     pub fn new() -> Attach {
-        Attach { size: size_of::<Attach>() as u32, ..Attach::default() }
+        Attach {
+            size: size_of::<Attach>() as u32,
+            ..Attach::default()
+        }
     }
 }
 
@@ -112,7 +118,10 @@ pub struct Request {
 impl Request {
     /// One that says its size.
     pub fn new() -> Request {
-        Request { size: size_of::<Request>() as u32, ..Request::default() }
+        Request {
+            size: size_of::<Request>() as u32,
+            ..Request::default()
+        }
     }
 }
 
@@ -141,7 +150,10 @@ pub struct ArchiveBegin {
 impl ArchiveBegin {
     /// One that says its size.
     pub fn new() -> ArchiveBegin {
-        ArchiveBegin { size: size_of::<ArchiveBegin>() as u32, ..ArchiveBegin::default() }
+        ArchiveBegin {
+            size: size_of::<ArchiveBegin>() as u32,
+            ..ArchiveBegin::default()
+        }
     }
 }
 
@@ -164,7 +176,10 @@ pub struct ArchiveRead {
 impl ArchiveRead {
     /// One that says its size.
     pub fn new() -> ArchiveRead {
-        ArchiveRead { size: size_of::<ArchiveRead>() as u32, ..ArchiveRead::default() }
+        ArchiveRead {
+            size: size_of::<ArchiveRead>() as u32,
+            ..ArchiveRead::default()
+        }
     }
 }
 
@@ -207,7 +222,10 @@ pub struct CopyCommit {
 impl CopyCommit {
     /// One that says its size.
     pub fn new() -> CopyCommit {
-        CopyCommit { size: size_of::<CopyCommit>() as u32, ..CopyCommit::default() }
+        CopyCommit {
+            size: size_of::<CopyCommit>() as u32,
+            ..CopyCommit::default()
+        }
     }
 }
 
@@ -229,7 +247,10 @@ pub struct StageData {
 impl StageData {
     /// One that says its size.
     pub fn new() -> StageData {
-        StageData { size: size_of::<StageData>() as u32, ..StageData::default() }
+        StageData {
+            size: size_of::<StageData>() as u32,
+            ..StageData::default()
+        }
     }
 }
 
@@ -250,7 +271,10 @@ pub struct StageComplete {
 impl StageComplete {
     /// One that says its size.
     pub fn new() -> StageComplete {
-        StageComplete { size: size_of::<StageComplete>() as u32, ..StageComplete::default() }
+        StageComplete {
+            size: size_of::<StageComplete>() as u32,
+            ..StageComplete::default()
+        }
     }
 }
 
@@ -286,7 +310,10 @@ pub struct Batch {
 impl Batch {
     /// One that says its size.
     pub fn new() -> Batch {
-        Batch { size: size_of::<Batch>() as u32, ..Batch::default() }
+        Batch {
+            size: size_of::<Batch>() as u32,
+            ..Batch::default()
+        }
     }
 }
 
@@ -316,7 +343,10 @@ pub struct State {
 impl State {
     /// One that says its size.
     pub fn new() -> State {
-        State { size: size_of::<State>() as u32, ..State::default() }
+        State {
+            size: size_of::<State>() as u32,
+            ..State::default()
+        }
     }
 }
 
@@ -353,7 +383,10 @@ pub struct VolumeUpsert {
 impl VolumeUpsert {
     /// One that says its size.
     pub fn new() -> VolumeUpsert {
-        VolumeUpsert { size: size_of::<VolumeUpsert>() as u32, ..VolumeUpsert::default() }
+        VolumeUpsert {
+            size: size_of::<VolumeUpsert>() as u32,
+            ..VolumeUpsert::default()
+        }
     }
 }
 
@@ -374,7 +407,10 @@ pub struct VolumeList {
 impl VolumeList {
     /// One that says its size.
     pub fn new() -> VolumeList {
-        VolumeList { size: size_of::<VolumeList>() as u32, ..VolumeList::default() }
+        VolumeList {
+            size: size_of::<VolumeList>() as u32,
+            ..VolumeList::default()
+        }
     }
 }
 

@@ -81,7 +81,11 @@ impl Archiver<'_> {
                 Err(RecvTimeoutError::Timeout) => self.end(&mut open)?,
                 Err(RecvTimeoutError::Disconnected) => return self.end(&mut open),
             }
-            if stop || open.as_ref().is_some_and(|o| o.files.len() >= MAX_MEMBERS || o.writer.bytes() >= self.bundle_size) {
+            if stop
+                || open.as_ref().is_some_and(|o| {
+                    o.files.len() >= MAX_MEMBERS || o.writer.bytes() >= self.bundle_size
+                })
+            {
                 self.end(&mut open)?;
             }
             if stop {
@@ -95,13 +99,17 @@ impl Archiver<'_> {
         match self.add(open, &request) {
             Ok(()) => Ok(()),
             Err(Failure::Kernel(Errno::ENODEV)) => Err(Errno::ENODEV),
-            Err(Failure::Kernel(Errno::ESTALE)) if request.attempt < 3 => self.complete(&request, abi::DONE_RETRY, None),
+            Err(Failure::Kernel(Errno::ESTALE)) if request.attempt < 3 => {
+                self.complete(&request, abi::DONE_RETRY, None)
+            }
             Err(Failure::Kernel(e)) => {
-                self.events.emit(&Event::failed(&request, "archive", &e.to_string()));
+                self.events
+                    .emit(&Event::failed(&request, "archive", &e.to_string()));
                 self.complete(&request, abi::DONE_LOST, Some(e))
             }
             Err(Failure::Volume(e)) => {
-                self.events.emit(&Event::failed(&request, "archive", &format!("{e:#}")));
+                self.events
+                    .emit(&Event::failed(&request, "archive", &format!("{e:#}")));
                 let errno = crate::error::errno_of(&e).unwrap_or(Errno::EIO);
                 // Whatever else was in the bundle is not on a volume either.
                 for file in open.take().map(|o| o.files).unwrap_or_default() {
@@ -112,7 +120,12 @@ impl Archiver<'_> {
         }
     }
 
-    fn complete(&self, request: &abi::Request, status: u32, error: Option<Errno>) -> Result<(), Errno> {
+    fn complete(
+        &self,
+        request: &abi::Request,
+        status: u32,
+        error: Option<Errno>,
+    ) -> Result<(), Errno> {
         match self.kernel.complete(request.cookie, status, error) {
             Err(Errno::ENOENT) => Ok(()),
             other => other,
@@ -128,14 +141,22 @@ impl Archiver<'_> {
         }
         if open.is_none() {
             let (writer, volume, dir) = self.library.begin_bundle().map_err(Failure::Volume)?;
-            *open = Some(Open { writer, volume, dir, files: Vec::new() });
+            *open = Some(Open {
+                writer,
+                volume,
+                dir,
+                files: Vec::new(),
+            });
         }
         let Some(bundle) = open.as_mut() else {
             return Err(Failure::Volume(anyhow!("no bundle")));
         };
         let (whole, digest) = self.digest(request, &begun)?;
         let meta = Meta {
-            path: begun.path.clone().unwrap_or_else(|| format!(".vexfs/unnamed/{ino}.{generation}").into_bytes()),
+            path: begun
+                .path
+                .clone()
+                .unwrap_or_else(|| format!(".vexfs/unnamed/{ino}.{generation}").into_bytes()),
             mode: begun.mode,
             uid: begun.uid,
             gid: begun.gid,
@@ -144,20 +165,36 @@ impl Archiver<'_> {
             size: begun.size,
             ..Meta::default()
         };
-        let source = Source { fsuuid: self.fsuuid, ino, generation, version: begun.version, copy: 0 };
+        let source = Source {
+            fsuuid: self.fsuuid,
+            ino,
+            generation,
+            version: begun.version,
+            copy: 0,
+        };
         let mut refused = None;
-        let added = bundle.writer.add(&meta, &source, &digest, |off| match &whole {
-            Some(bytes) => Ok(bytes.get(off as usize..).unwrap_or_default().to_vec()),
-            None => {
-                let mut piece = vec![0; PIECE.min((begun.size - off) as usize)];
-                let n = self.kernel.read(ino, generation, begun.version, off, &mut piece).inspect_err(|e| refused = Some(*e))?;
-                piece.truncate(n);
-                Ok(piece)
-            }
-        });
+        let added = bundle
+            .writer
+            .add(&meta, &source, &digest, |off| match &whole {
+                Some(bytes) => Ok(bytes.get(off as usize..).unwrap_or_default().to_vec()),
+                None => {
+                    let mut piece = vec![0; PIECE.min((begun.size - off) as usize)];
+                    let n = self
+                        .kernel
+                        .read(ino, generation, begun.version, off, &mut piece)
+                        .inspect_err(|e| refused = Some(*e))?;
+                    piece.truncate(n);
+                    Ok(piece)
+                }
+            });
         match (added, refused) {
             (Ok(place), _) => {
-                bundle.files.push(Pending { request: *request, begun, digest, place });
+                bundle.files.push(Pending {
+                    request: *request,
+                    begun,
+                    digest,
+                    place,
+                });
                 Ok(())
             }
             // The writer took the half member back.
@@ -167,7 +204,11 @@ impl Archiver<'_> {
     }
 
     /// The digest of a file, and its bytes if it is small.
-    fn digest(&self, request: &abi::Request, begun: &Begun) -> Result<(Option<Vec<u8>>, [u8; 32]), Errno> {
+    fn digest(
+        &self,
+        request: &abi::Request,
+        begun: &Begun,
+    ) -> Result<(Option<Vec<u8>>, [u8; 32]), Errno> {
         let mut hash = blake3::Hasher::new();
         let small = begun.size <= IN_MEMORY;
         let mut whole = Vec::new();
@@ -177,7 +218,13 @@ impl Archiver<'_> {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(Errno::ECANCELED);
             }
-            let n = self.kernel.read(request.ino, request.generation, begun.version, off, &mut piece)?;
+            let n = self.kernel.read(
+                request.ino,
+                request.generation,
+                begun.version,
+                off,
+                &mut piece,
+            )?;
             if n == 0 {
                 return Err(Errno::ESTALE);
             }
@@ -192,7 +239,13 @@ impl Archiver<'_> {
 
     /// Ends the bundle, and once it is durable tells the kernel of each copy in it.
     fn end(&self, open: &mut Option<Open>) -> Result<(), Errno> {
-        let Some(Open { writer, volume, dir, files }) = open.take() else {
+        let Some(Open {
+            writer,
+            volume,
+            dir,
+            files,
+        }) = open.take()
+        else {
             return Ok(());
         };
         if files.is_empty() {
@@ -209,9 +262,12 @@ impl Archiver<'_> {
                 Ok(()) => committed.push(file),
                 Err(Errno::ENODEV) => return Err(Errno::ENODEV),
                 // The copy is dead; the file is as it was.
-                Err(Errno::ESTALE) if file.request.attempt < 3 => self.complete(&file.request, abi::DONE_RETRY, None)?,
+                Err(Errno::ESTALE) if file.request.attempt < 3 => {
+                    self.complete(&file.request, abi::DONE_RETRY, None)?
+                }
                 Err(e) => {
-                    self.events.emit(&Event::failed(&file.request, "archive", &e.to_string()));
+                    self.events
+                        .emit(&Event::failed(&file.request, "archive", &e.to_string()));
                     self.complete(&file.request, abi::DONE_LOST, Some(e))?;
                 }
             }
@@ -225,7 +281,12 @@ impl Archiver<'_> {
             self.complete(&file.request, abi::DONE_OK, None)?;
         }
         let volume = dir.display().to_string();
-        self.events.emit(&Event::Archived { volume, bundle, files: committed.len(), bytes: live });
+        self.events.emit(&Event::Archived {
+            volume,
+            bundle,
+            files: committed.len(),
+            bytes: live,
+        });
         Ok(())
     }
 
@@ -236,7 +297,8 @@ impl Archiver<'_> {
             return Err(errno);
         }
         for file in files {
-            self.events.emit(&Event::failed(&file.request, "archive", &format!("{e:#}")));
+            self.events
+                .emit(&Event::failed(&file.request, "archive", &format!("{e:#}")));
             self.complete(&file.request, abi::DONE_LOST, Some(errno))?;
         }
         Ok(())
@@ -255,6 +317,11 @@ impl Archiver<'_> {
             digest: file.digest,
             ..abi::Copy::default()
         };
-        self.kernel.commit(file.request.ino, file.request.generation, file.begun.version, &[copy])
+        self.kernel.commit(
+            file.request.ino,
+            file.request.generation,
+            file.begun.version,
+            &[copy],
+        )
     }
 }

@@ -31,9 +31,22 @@ pub trait Kernel: Sync {
     /// Names the version that a copy made from now on is one of.
     fn begin(&self, ino: u64, generation: u32) -> Result<Begun, Errno>;
     /// Reads bytes of that version; 0 at the end.
-    fn read(&self, ino: u64, generation: u32, version: u64, off: u64, buf: &mut [u8]) -> Result<usize, Errno>;
+    fn read(
+        &self,
+        ino: u64,
+        generation: u32,
+        version: u64,
+        off: u64,
+        buf: &mut [u8],
+    ) -> Result<usize, Errno>;
     /// Records copies that are durable. The records are when [`Kernel::upsert`] returns next.
-    fn commit(&self, ino: u64, generation: u32, version: u64, copies: &[abi::Copy]) -> Result<(), Errno>;
+    fn commit(
+        &self,
+        ino: u64,
+        generation: u32,
+        version: u64,
+        copies: &[abi::Copy],
+    ) -> Result<(), Errno>;
     /// Delivers bytes of a recall.
     fn stage(&self, cookie: u64, version: u64, off: u64, bytes: &[u8]) -> Result<(), Errno>;
     /// Ends a request.
@@ -59,25 +72,42 @@ impl Queue {
     /// Attaches to the file system that `root` is a file of. The file is not needed any more afterwards: a queue does
     /// not keep the file system mounted.
     pub fn attach(root: impl AsFd) -> Result<Queue> {
-        let mut arg = abi::Attach { abi: abi::STAGE_ABI, ..abi::Attach::new() };
+        let mut arg = abi::Attach {
+            abi: abi::STAGE_ABI,
+            ..abi::Attach::new()
+        };
         let fd = match ioctl(root, abi::IOC_STAGE_ATTACH, &mut arg) {
             Ok(fd) => fd,
-            Err(Errno::EPERM) => return Err(Errno::EPERM).context("cannot attach").hint("an agent runs as root"),
+            Err(Errno::EPERM) => {
+                return Err(Errno::EPERM)
+                    .context("cannot attach")
+                    .hint("an agent runs as root")
+            }
             Err(Errno::EOPNOTSUPP) => {
-                bail!("the kernel speaks version {} of the staging ABI, this vexctl version {}", arg.abi, abi::STAGE_ABI)
+                bail!(
+                    "the kernel speaks version {} of the staging ABI, this vexctl version {}",
+                    arg.abi,
+                    abi::STAGE_ABI
+                )
             }
             Err(e) => return Err(e).context("cannot attach"),
         };
         // SAFETY: The kernel made this descriptor for us just now; nobody else knows its number.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Queue { fd: File::from(fd), fsuuid: arg.fsuuid, epoch: arg.epoch })
+        Ok(Queue {
+            fd: File::from(fd),
+            fsuuid: arg.fsuuid,
+            epoch: arg.epoch,
+        })
     }
 
     /// Waits for requests and returns some.
     pub fn requests(&self) -> Result<Vec<abi::Request>, Errno> {
         const ONE: usize = size_of::<abi::Request>();
         let mut buf = vec![0u8; 64 * ONE];
-        let n = (&self.fd).read(&mut buf).map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
+        let n = (&self.fd)
+            .read(&mut buf)
+            .map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
         Ok(buf[..n].chunks_exact(ONE).map(request).collect())
     }
 
@@ -104,9 +134,21 @@ impl Queue {
 
 /// A request from its 128 bytes.
 fn request(b: &[u8]) -> abi::Request {
-    let u16_at = |o: usize| b.get(o..o + 2).and_then(|b| b.try_into().ok()).map_or(0, u16::from_ne_bytes);
-    let u32_at = |o: usize| b.get(o..o + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_ne_bytes);
-    let u64_at = |o: usize| b.get(o..o + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_ne_bytes);
+    let u16_at = |o: usize| {
+        b.get(o..o + 2)
+            .and_then(|b| b.try_into().ok())
+            .map_or(0, u16::from_ne_bytes)
+    };
+    let u32_at = |o: usize| {
+        b.get(o..o + 4)
+            .and_then(|b| b.try_into().ok())
+            .map_or(0, u32::from_ne_bytes)
+    };
+    let u64_at = |o: usize| {
+        b.get(o..o + 8)
+            .and_then(|b| b.try_into().ok())
+            .map_or(0, u64::from_ne_bytes)
+    };
     abi::Request {
         size: u32_at(0),
         op: u16_at(4),
@@ -159,7 +201,14 @@ impl Kernel for Queue {
         })
     }
 
-    fn read(&self, ino: u64, generation: u32, version: u64, off: u64, buf: &mut [u8]) -> Result<usize, Errno> {
+    fn read(
+        &self,
+        ino: u64,
+        generation: u32,
+        version: u64,
+        off: u64,
+        buf: &mut [u8],
+    ) -> Result<usize, Errno> {
         let mut arg = abi::ArchiveRead {
             ino,
             generation,
@@ -172,7 +221,13 @@ impl Kernel for Queue {
         Ok(ioctl(self, abi::IOC_ARCHIVE_READ, &mut arg)? as usize)
     }
 
-    fn commit(&self, ino: u64, generation: u32, version: u64, copies: &[abi::Copy]) -> Result<(), Errno> {
+    fn commit(
+        &self,
+        ino: u64,
+        generation: u32,
+        version: u64,
+        copies: &[abi::Copy],
+    ) -> Result<(), Errno> {
         let mut arg = abi::CopyCommit {
             flags: abi::COMMIT_LATER,
             ino,
@@ -209,7 +264,10 @@ impl Kernel for Queue {
     }
 
     fn upsert(&self, volume: &mut abi::Volume) -> Result<(), Errno> {
-        let mut arg = abi::VolumeUpsert { volume: *volume, ..abi::VolumeUpsert::new() };
+        let mut arg = abi::VolumeUpsert {
+            volume: *volume,
+            ..abi::VolumeUpsert::new()
+        };
         ioctl(self, abi::IOC_VOLUME_UPSERT, &mut arg)?;
         *volume = arg.volume;
         Ok(())

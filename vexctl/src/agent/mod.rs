@@ -59,15 +59,22 @@ pub fn run(args: Args, out: &Output) -> Result<Exit> {
     signals.thread_block().context("cannot block signals")?;
     let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
 
-    let root = File::open(&args.mount).with_context(|| format!("cannot open {}", args.mount.display()))?;
+    let root =
+        File::open(&args.mount).with_context(|| format!("cannot open {}", args.mount.display()))?;
     let queue = Queue::attach(&root)
         .with_context(|| format!("{} is not served", args.mount.display()))
         .hint("MOUNT is a directory on a mounted VexFS")?;
     drop(root);
-    let known = queue.volumes().context("cannot read the table of volumes")?;
-    let (library, remarks) = Library::open(&queue, &args.volumes, (queue.fsuuid, queue.epoch), &known)?;
+    let known = queue
+        .volumes()
+        .context("cannot read the table of volumes")?;
+    let (library, remarks) =
+        Library::open(&queue, &args.volumes, (queue.fsuuid, queue.epoch), &known)?;
     let events = Events(out);
-    events.emit(&Event::Attached { mount: args.mount.display().to_string(), volumes: library.len() });
+    events.emit(&Event::Attached {
+        mount: args.mount.display().to_string(),
+        volumes: library.len(),
+    });
     for text in remarks {
         events.emit(&Event::Remark { text });
     }
@@ -81,7 +88,12 @@ pub fn run(args: Args, out: &Output) -> Result<Exit> {
         bundle_size: args.bundle_size,
         stop: &stop,
     };
-    let recaller = recall::Recaller { kernel: &queue, library: &library, events: &events, stop: &stop };
+    let recaller = recall::Recaller {
+        kernel: &queue,
+        library: &library,
+        events: &events,
+        stop: &stop,
+    };
     let (archives, archive_requests) = channel();
     let (recalls, recall_requests) = channel();
     let (reason, ended) = std::thread::scope(|threads| {
@@ -111,9 +123,17 @@ pub fn run(args: Args, out: &Output) -> Result<Exit> {
 }
 
 /// Gives requests to the workers until a signal comes or the file system goes.
-fn serve(queue: &Queue, signals: &SignalFd, archives: &Sender<abi::Request>, recalls: &Sender<abi::Request>) -> Result<Reason> {
+fn serve(
+    queue: &Queue,
+    signals: &SignalFd,
+    archives: &Sender<abi::Request>,
+    recalls: &Sender<abi::Request>,
+) -> Result<Reason> {
     loop {
-        let mut fds = [PollFd::new(queue.as_fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        let mut fds = [
+            PollFd::new(queue.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+        ];
         match poll(&mut fds, PollTimeout::NONE) {
             Err(Errno::EINTR) => continue,
             other => other.context("poll")?,

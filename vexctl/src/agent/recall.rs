@@ -58,7 +58,12 @@ impl Recaller<'_> {
     fn one(&self, request: &abi::Request) -> Result<(), Errno> {
         let (status, errno) = match self.fetch(request) {
             Ending::Done => {
-                self.events.emit(&Event::Recalled { ino: request.ino, bytes: request.len, volume: request.volume, bundle: request.bundle });
+                self.events.emit(&Event::Recalled {
+                    ino: request.ino,
+                    bytes: request.len,
+                    volume: request.volume,
+                    bundle: request.bundle,
+                });
                 (abi::DONE_OK, None)
             }
             Ending::BadCopy(why) => {
@@ -75,7 +80,8 @@ impl Recaller<'_> {
             Ending::Stopped => return Ok(()),
             Ending::Failed(Errno::ENODEV) => return Err(Errno::ENODEV),
             Ending::Failed(e) => {
-                self.events.emit(&Event::failed(request, "recall", &e.to_string()));
+                self.events
+                    .emit(&Event::failed(request, "recall", &e.to_string()));
                 (abi::DONE_LOST, Some(e))
             }
         };
@@ -104,9 +110,17 @@ impl Recaller<'_> {
             if let Err(e) = file.read_exact_at(&mut buf[..n], request.object_off + off) {
                 return Ending::BadCopy(format!("{}: {e}", path.display()));
             }
-            match self.kernel.stage(request.cookie, request.version, off, &buf[..n]) {
+            match self
+                .kernel
+                .stage(request.cookie, request.version, off, &buf[..n])
+            {
                 Ok(()) => off += n as u64,
-                Err(Errno::EBADMSG) => return Ending::BadCopy(format!("{}: the bytes are not those that were archived", path.display())),
+                Err(Errno::EBADMSG) => {
+                    return Ending::BadCopy(format!(
+                        "{}: the bytes are not those that were archived",
+                        path.display()
+                    ))
+                }
                 Err(Errno::ECANCELED | Errno::ENOENT) => return Ending::Cancelled,
                 Err(e) => return Ending::Failed(e),
             }

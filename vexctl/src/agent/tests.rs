@@ -40,8 +40,23 @@ struct Mock(Mutex<State>);
 
 impl Mock {
     fn with(files: &[(u64, Vec<u8>)]) -> Mock {
-        let files = files.iter().map(|(ino, b)| (*ino, File { bytes: b.clone(), version: 1, ..File::default() })).collect();
-        Mock(Mutex::new(State { files, ..State::default() }))
+        let files = files
+            .iter()
+            .map(|(ino, b)| {
+                (
+                    *ino,
+                    File {
+                        bytes: b.clone(),
+                        version: 1,
+                        ..File::default()
+                    },
+                )
+            })
+            .collect();
+        Mock(Mutex::new(State {
+            files,
+            ..State::default()
+        }))
     }
 }
 
@@ -51,10 +66,24 @@ impl Kernel for Mock {
         let f = s.files.get(&ino).ok_or(Errno::ESTALE)?;
         let copies = f.copies.iter().filter(|c| c.version == f.version).count() as u32;
         let path = (ino != 9).then(|| format!("dir/file{ino}").into_bytes());
-        Ok(Begun { version: f.version, size: f.bytes.len() as u64, path, mode: 0o644, copies, ..Begun::default() })
+        Ok(Begun {
+            version: f.version,
+            size: f.bytes.len() as u64,
+            path,
+            mode: 0o644,
+            copies,
+            ..Begun::default()
+        })
     }
 
-    fn read(&self, ino: u64, _generation: u32, version: u64, off: u64, buf: &mut [u8]) -> Result<usize, Errno> {
+    fn read(
+        &self,
+        ino: u64,
+        _generation: u32,
+        version: u64,
+        off: u64,
+        buf: &mut [u8],
+    ) -> Result<usize, Errno> {
         let mut s = self.0.lock().unwrap();
         if s.unmounted {
             return Err(Errno::ENODEV);
@@ -76,7 +105,13 @@ impl Kernel for Mock {
         Ok(n)
     }
 
-    fn commit(&self, ino: u64, _generation: u32, version: u64, copies: &[abi::Copy]) -> Result<(), Errno> {
+    fn commit(
+        &self,
+        ino: u64,
+        _generation: u32,
+        version: u64,
+        copies: &[abi::Copy],
+    ) -> Result<(), Errno> {
         let mut s = self.0.lock().unwrap();
         let f = s.files.get_mut(&ino).ok_or(Errno::ESTALE)?;
         if f.version != version {
@@ -100,7 +135,11 @@ impl Kernel for Mock {
     }
 
     fn complete(&self, cookie: u64, status: u32, error: Option<Errno>) -> Result<(), Errno> {
-        self.0.lock().unwrap().completed.push((cookie, status, error));
+        self.0
+            .lock()
+            .unwrap()
+            .completed
+            .push((cookie, status, error));
         Ok(())
     }
 
@@ -129,10 +168,26 @@ fn archive(kernel: &Mock, library: &Library, inos: &[u64], attempt: u32) {
     let events = Events(&out);
     let (send, receive) = channel();
     for &ino in inos {
-        send.send(abi::Request { op: abi::OP_ARCHIVE, cookie: ino, ino, attempt, ..abi::Request::new() }).unwrap();
+        send.send(abi::Request {
+            op: abi::OP_ARCHIVE,
+            cookie: ino,
+            ino,
+            attempt,
+            ..abi::Request::new()
+        })
+        .unwrap();
     }
     drop(send);
-    Archiver { kernel, library, events: &events, fsuuid: FS.0, bundle_size: 1 << 30, stop: &stop }.run(&receive).unwrap();
+    Archiver {
+        kernel,
+        library,
+        events: &events,
+        fsuuid: FS.0,
+        bundle_size: 1 << 30,
+        stop: &stop,
+    }
+    .run(&receive)
+    .unwrap();
 }
 
 fn recall(kernel: &Mock, library: &Library, ino: u64) -> Result<(), Errno> {
@@ -156,7 +211,13 @@ fn recall(kernel: &Mock, library: &Library, ino: u64) -> Result<(), Errno> {
     };
     send.send(request).unwrap();
     drop(send);
-    Recaller { kernel, library, events: &events, stop: &stop }.run(&receive)
+    Recaller {
+        kernel,
+        library,
+        events: &events,
+        stop: &stop,
+    }
+    .run(&receive)
 }
 
 fn completed(kernel: &Mock) -> Vec<(u64, u32, Option<Errno>)> {
@@ -170,12 +231,20 @@ fn pattern(len: usize) -> Vec<u8> {
 #[test]
 fn files_share_a_bundle_and_come_back() {
     let dir = tempfile::tempdir().unwrap();
-    let kernel = Mock::with(&[(1, vec![]), (2, b"x".to_vec()), (3, pattern(9 << 20)), (9, pattern(5000))]);
+    let kernel = Mock::with(&[
+        (1, vec![]),
+        (2, b"x".to_vec()),
+        (3, pattern(9 << 20)),
+        (9, pattern(5000)),
+    ]);
     let (lib, remarks) = library(&kernel, dir.path());
     assert!(remarks.is_empty());
     archive(&kernel, &lib, &[1, 2, 3, 9], 0);
     let done = completed(&kernel);
-    assert_eq!(done.iter().map(|d| (d.0, d.1)).collect::<Vec<_>>(), [(1, 0), (2, 0), (3, 0), (9, 0)]);
+    assert_eq!(
+        done.iter().map(|d| (d.0, d.1)).collect::<Vec<_>>(),
+        [(1, 0), (2, 0), (3, 0), (9, 0)]
+    );
     let v = &Volume::find(dir.path()).unwrap()[0];
     assert_eq!(v.bundles().unwrap(), [1]);
     assert_eq!(kernel.0.lock().unwrap().volumes[0].next_bundle, 2);
@@ -197,7 +266,14 @@ fn a_file_that_changes_is_put_back_and_spoils_nothing() {
     // The large one is read twice: let it change in the second reading, when half of it is in the bundle.
     let mut files = vec![(1, pattern(100)), (2, pattern(65 << 20)), (3, pattern(200))];
     let kernel = Mock::with(&files);
-    kernel.0.lock().unwrap().files.get_mut(&2).unwrap().change_at_read = Some(20);
+    kernel
+        .0
+        .lock()
+        .unwrap()
+        .files
+        .get_mut(&2)
+        .unwrap()
+        .change_at_read = Some(20);
     let (lib, _) = library(&kernel, dir.path());
     archive(&kernel, &lib, &[1, 2, 3], 0);
     let done = completed(&kernel);
@@ -213,9 +289,19 @@ fn a_file_that_changes_is_put_back_and_spoils_nothing() {
     assert_eq!(members.len(), 2);
     completed(&kernel);
     // The last try gives up.
-    kernel.0.lock().unwrap().files.get_mut(&2).unwrap().change_at_read = Some(1);
+    kernel
+        .0
+        .lock()
+        .unwrap()
+        .files
+        .get_mut(&2)
+        .unwrap()
+        .change_at_read = Some(1);
     archive(&kernel, &lib, &[2], 3);
-    assert_eq!(completed(&kernel), [(2, abi::DONE_LOST, Some(Errno::ESTALE))]);
+    assert_eq!(
+        completed(&kernel),
+        [(2, abi::DONE_LOST, Some(Errno::ESTALE))]
+    );
 }
 
 #[test]
@@ -224,7 +310,13 @@ fn a_file_that_is_gone_is_no_trouble() {
     let kernel = Mock::with(&[(1, pattern(10))]);
     let (lib, _) = library(&kernel, dir.path());
     archive(&kernel, &lib, &[77, 1], 3);
-    assert_eq!(completed(&kernel), [(77, abi::DONE_LOST, Some(Errno::ESTALE)), (1, abi::DONE_OK, None)]);
+    assert_eq!(
+        completed(&kernel),
+        [
+            (77, abi::DONE_LOST, Some(Errno::ESTALE)),
+            (1, abi::DONE_OK, None)
+        ]
+    );
 }
 
 #[test]
@@ -238,7 +330,8 @@ fn a_bad_byte_sends_the_request_to_the_next_copy() {
     let copy = kernel.0.lock().unwrap().files[&1].copies[0];
     let path = lib.bundle(copy.volume, copy.bundle).unwrap();
     let file = std::fs::File::options().write(true).open(&path).unwrap();
-    file.write_all_at(b"?", copy.object_off + 4_500_000).unwrap();
+    file.write_all_at(b"?", copy.object_off + 4_500_000)
+        .unwrap();
     recall(&kernel, &lib, 1).unwrap();
     assert_eq!(completed(&kernel), [(1, abi::DONE_NEXTCOPY, None)]);
     std::fs::remove_file(&path).unwrap();
@@ -276,8 +369,12 @@ fn volumes_of_others_are_left_alone() {
     let (lib, remarks) = library(&kernel, dir.path());
     assert_eq!((lib.len(), remarks.len()), (2, 2));
     archive(&kernel, &lib, &[1], 0);
-    let with_bundles: Vec<String> =
-        Volume::find(dir.path()).unwrap().into_iter().filter(|v| !v.bundles().unwrap().is_empty()).map(|v| v.label.label).collect();
+    let with_bundles: Vec<String> = Volume::find(dir.path())
+        .unwrap()
+        .into_iter()
+        .filter(|v| !v.bundles().unwrap().is_empty())
+        .map(|v| v.label.label)
+        .collect();
     assert_eq!(with_bundles, ["NEW"]);
 }
 

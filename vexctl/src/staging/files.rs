@@ -46,24 +46,36 @@ impl Files {
         let first = paths.first().ok_or_else(|| usage("no path"))?;
         let on = open(first).with_context(|| format!("cannot open {}", first.display()))?;
         let device = on.metadata()?.dev();
-        let mut files = Files { on, admin: nix::unistd::geteuid().is_root(), targets: Vec::new() };
+        let mut files = Files {
+            on,
+            admin: nix::unistd::geteuid().is_root(),
+            targets: Vec::new(),
+        };
         let mut seen = HashSet::new();
         let mut dirs: Vec<PathBuf> = Vec::new();
         for path in paths {
-            let meta = path.symlink_metadata().with_context(|| format!("cannot find {}", path.display()))?;
+            let meta = path
+                .symlink_metadata()
+                .with_context(|| format!("cannot find {}", path.display()))?;
             if meta.dev() != device {
-                return Err(anyhow!("{} is on another file system than {}", path.display(), first.display()))
-                    .hint("one command works on one file system");
+                return Err(anyhow!(
+                    "{} is on another file system than {}",
+                    path.display(),
+                    first.display()
+                ))
+                .hint("one command works on one file system");
             }
             if meta.is_dir() {
                 if !recursive {
-                    return Err(usage(format!("{} is a directory", path.display())).hint("-r takes all files below it"));
+                    return Err(usage(format!("{} is a directory", path.display()))
+                        .hint("-r takes all files below it"));
                 }
                 dirs.push(path.clone());
             } else if meta.is_file() {
                 files.add(path, &mut seen)?;
             } else {
-                return Err(anyhow!("{} is no regular file", path.display())).hint("only regular files have contents on volumes");
+                return Err(anyhow!("{} is no regular file", path.display()))
+                    .hint("only regular files have contents on volumes");
             }
         }
         let spinner = out.spinner("looking for files");
@@ -101,12 +113,17 @@ impl Files {
         match state_of(&file) {
             Ok(s) => {
                 if seen.insert(s.ino) {
-                    self.targets.push(Target { path: path.to_owned(), ino: s.ino, generation: s.generation });
+                    self.targets.push(Target {
+                        path: path.to_owned(),
+                        ino: s.ino,
+                        generation: s.generation,
+                    });
                 }
                 Ok(())
             }
             Err(Errno::ENOTTY | Errno::EOPNOTSUPP) => {
-                Err(not_found(format!("{} is not on a VexFS", path.display()))).hint("mount one: mount -t vexfs DEVICE DIR")
+                Err(not_found(format!("{} is not on a VexFS", path.display())))
+                    .hint("mount one: mount -t vexfs DEVICE DIR")
             }
             Err(e) => Err(e).with_context(|| format!("cannot look at {}", path.display())),
         }
@@ -130,7 +147,8 @@ impl Files {
             (arg.ino, arg.generation) = (target.ino, target.generation);
             ioctl(&self.on, abi::IOC_STAGE_STATE, &mut arg)?;
         } else {
-            let file = open(&target.path).map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
+            let file = open(&target.path)
+                .map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
             ioctl(&file, abi::IOC_STAGE_STATE, &mut arg)?;
         }
         Ok(arg)
@@ -145,14 +163,21 @@ impl Files {
     ) -> Result<()> {
         let mut left: Vec<&'t Target> = batch.iter().collect();
         while !left.is_empty() {
-            let mut items: Vec<abi::Item> =
-                left.iter().map(|t| abi::Item { ino: t.ino, generation: t.generation, ..abi::Item::default() }).collect();
+            let mut items: Vec<abi::Item> = left
+                .iter()
+                .map(|t| abi::Item {
+                    ino: t.ino,
+                    generation: t.generation,
+                    ..abi::Item::default()
+                })
+                .collect();
             if self.admin {
                 self.call(&self.on, request, &mut items)?;
             } else {
                 // Without privilege only the very file that is open may be named.
                 for (target, item) in left.iter().zip(&mut items) {
-                    let file = open(&target.path).with_context(|| format!("cannot open {}", target.path.display()))?;
+                    let file = open(&target.path)
+                        .with_context(|| format!("cannot open {}", target.path.display()))?;
                     let mut own = [abi::Item::default()];
                     self.call(&file, request, &mut own)?;
                     *item = own[0];
@@ -186,7 +211,9 @@ impl Files {
         };
         match ioctl(on, request, &mut arg) {
             Ok(_) => Ok(()),
-            Err(Errno::EPERM) => Err(Errno::EPERM).context("not permitted").hint("archiving and releasing take root"),
+            Err(Errno::EPERM) => Err(Errno::EPERM)
+                .context("not permitted")
+                .hint("archiving and releasing take root"),
             Err(e) => Err(e).context("the file system refuses the call"),
         }
     }

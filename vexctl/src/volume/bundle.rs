@@ -45,7 +45,6 @@ pub struct Writer {
     number: u32,
     at: u64,
     index: String,
-    members: usize,
     /// It has half a member that could not be taken back.
     broken: bool,
 }
@@ -68,13 +67,17 @@ impl Writer {
             bail!("{} exists already", path.display());
         }
         let part = path.with_extension("tar.part");
-        let file = File::create(&part).with_context(|| format!("cannot make {}", part.display()))?;
-        Ok(Writer { out: BufWriter::with_capacity(1 << 20, file), part, path, number, at: 0, index: String::new(), members: 0, broken: false })
-    }
-
-    /// Members so far.
-    pub fn members(&self) -> usize {
-        self.members
+        let file =
+            File::create(&part).with_context(|| format!("cannot make {}", part.display()))?;
+        Ok(Writer {
+            out: BufWriter::with_capacity(1 << 20, file),
+            part,
+            path,
+            number,
+            at: 0,
+            index: String::new(),
+            broken: false,
+        })
     }
 
     /// Bytes so far.
@@ -83,7 +86,9 @@ impl Writer {
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.out.write_all(bytes).with_context(|| format!("cannot write {}", self.part.display()))?;
+        self.out
+            .write_all(bytes)
+            .with_context(|| format!("cannot write {}", self.part.display()))?;
         self.at += bytes.len() as u64;
         Ok(())
     }
@@ -96,9 +101,16 @@ impl Writer {
     /// Adds a file. `read` is called until `meta.size` bytes have come; they must have the digest `digest`.
     ///
     /// If that fails the bundle is as it was before; if not even that can be done, no more can be added.
-    pub fn add(&mut self, meta: &Meta, source: &Source, digest: &[u8; 32], read: impl FnMut(u64) -> Result<Vec<u8>>) -> Result<Place> {
+    pub fn add(
+        &mut self,
+        meta: &Meta,
+        source: &Source,
+        digest: &[u8; 32],
+        read: impl FnMut(u64) -> Result<Vec<u8>>,
+    ) -> Result<Place> {
         let begin = self.at;
-        self.add_member(meta, source, digest, read).inspect_err(|_| self.back_to(begin))
+        self.add_member(meta, source, digest, read)
+            .inspect_err(|_| self.back_to(begin))
     }
 
     /// Cuts the bundle off at byte `at`. A tape would have to start a new bundle here.
@@ -113,7 +125,13 @@ impl Writer {
         self.at = at;
     }
 
-    fn add_member(&mut self, meta: &Meta, source: &Source, digest: &[u8; 32], mut read: impl FnMut(u64) -> Result<Vec<u8>>) -> Result<Place> {
+    fn add_member(
+        &mut self,
+        meta: &Meta,
+        source: &Source,
+        digest: &[u8; 32],
+        mut read: impl FnMut(u64) -> Result<Vec<u8>>,
+    ) -> Result<Place> {
         if self.broken {
             bail!("{} cannot be written any more", self.part.display());
         }
@@ -127,7 +145,8 @@ impl Writer {
             ("blake3", digest_hex.clone()),
             ("copy", source.copy.to_string()),
         ] {
-            meta.records.insert(format!("VEXFS.{key}"), value.into_bytes());
+            meta.records
+                .insert(format!("VEXFS.{key}"), value.into_bytes());
         }
         let begin = self.at;
         self.put(&member_header(begin, &meta))?;
@@ -136,7 +155,11 @@ impl Writer {
         while self.at - data < meta.size {
             let bytes = read(self.at - data)?;
             if bytes.is_empty() || self.at - data + bytes.len() as u64 > meta.size {
-                bail!("inode {} did not give the {} bytes that it has", source.ino, meta.size);
+                bail!(
+                    "inode {} did not give the {} bytes that it has",
+                    source.ino,
+                    meta.size
+                );
             }
             hash.update(&bytes);
             self.put(&bytes)?;
@@ -158,8 +181,11 @@ impl Writer {
         };
         self.index += &serde_json::to_string(&line)?;
         self.index.push('\n');
-        self.members += 1;
-        Ok(Place { bundle: self.number, block: begin / PAD, data })
+        Ok(Place {
+            bundle: self.number,
+            block: begin / PAD,
+            data,
+        })
     }
 
     /// Adds the index, ends the archive and makes it durable. Only now may anybody be told of the copies in it.
@@ -207,7 +233,10 @@ pub fn members(path: &Path) -> Result<Vec<Member>> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let mut reader = Reader::new(BufReader::new(file));
     let mut all = Vec::new();
-    while let Some(m) = reader.next_member().with_context(|| format!("{} is damaged", path.display()))? {
+    while let Some(m) = reader
+        .next_member()
+        .with_context(|| format!("{} is damaged", path.display()))?
+    {
         if !m.meta.path.starts_with(b".vexfs/") {
             all.push(m);
         }
@@ -217,7 +246,11 @@ pub fn members(path: &Path) -> Result<Vec<Member>> {
 
 /// Reads a member again and compares its digest with the one in its header. False: it is not what was written.
 pub fn verify(file: &File, member: &Member) -> Result<bool> {
-    let wanted = member.meta.records.get("VEXFS.blake3").context("the member has no digest")?;
+    let wanted = member
+        .meta
+        .records
+        .get("VEXFS.blake3")
+        .context("the member has no digest")?;
     let mut hash = blake3::Hasher::new();
     let mut buf = vec![0; 1 << 20];
     let mut done = 0;
@@ -236,7 +269,13 @@ pub mod tests {
     use std::process::Command;
 
     fn source(ino: u64) -> Source {
-        Source { fsuuid: [1; 16], ino, generation: 3, version: 9, copy: 0 }
+        Source {
+            fsuuid: [1; 16],
+            ino,
+            generation: 3,
+            version: 9,
+            copy: 0,
+        }
     }
 
     fn add(w: &mut Writer, path: &str, ino: u64, bytes: &[u8]) -> Result<Place> {
@@ -251,7 +290,9 @@ pub mod tests {
             ..Meta::default()
         };
         let digest = *blake3::hash(bytes).as_bytes();
-        w.add(&meta, &source(ino), &digest, |off| Ok(bytes[off as usize..].iter().copied().take(1000).collect()))
+        w.add(&meta, &source(ino), &digest, |off| {
+            Ok(bytes[off as usize..].iter().copied().take(1000).collect())
+        })
     }
 
     #[test]
@@ -266,14 +307,30 @@ pub mod tests {
             ("d/ünicode name".into(), vec![7; 4097]),
             (long, (0..100_000u32).map(|i| i as u8).collect()),
         ];
-        let places: Vec<Place> = files.iter().enumerate().map(|(i, (p, b))| add(&mut w, p, i as u64, b).unwrap()).collect();
+        let places: Vec<Place> = files
+            .iter()
+            .enumerate()
+            .map(|(i, (p, b))| add(&mut w, p, i as u64, b).unwrap())
+            .collect();
         let len = w.finish().unwrap();
         assert_eq!(len % PAD, 0);
         let out = dir.path().join("out");
         fs::create_dir(&out).unwrap();
-        let tar = Command::new("tar").args(["-b", "512", "-xf"]).arg(v.bundle(1)).arg("-C").arg(&out).output().unwrap();
+        let tar = Command::new("tar")
+            .args(["-b", "512", "-xf"])
+            .arg(v.bundle(1))
+            .arg("-C")
+            .arg(&out)
+            .output()
+            .unwrap();
         let said = String::from_utf8_lossy(&tar.stderr);
-        assert!(tar.status.success() && said.lines().all(|l| l.contains("Ignoring unknown extended header keyword 'VEXFS.")), "{said}");
+        assert!(
+            tar.status.success()
+                && said
+                    .lines()
+                    .all(|l| l.contains("Ignoring unknown extended header keyword 'VEXFS.")),
+            "{said}"
+        );
         let raw = fs::read(v.bundle(1)).unwrap();
         for ((path, bytes), place) in files.iter().zip(&places) {
             assert_eq!(&fs::read(out.join(path)).unwrap(), bytes);
@@ -282,7 +339,10 @@ pub mod tests {
         }
         use std::os::unix::fs::MetadataExt;
         let m = fs::metadata(out.join("d/one")).unwrap();
-        assert_eq!((m.mode() & 0o7777, m.mtime(), m.mtime_nsec()), (0o604, 1_600_000_000, 5));
+        assert_eq!(
+            (m.mode() & 0o7777, m.mtime(), m.mtime_nsec()),
+            (0o604, 1_600_000_000, 5)
+        );
         let index = fs::read_to_string(out.join(".vexfs/000001.index.jsonl")).unwrap();
         assert_eq!(index.lines().count(), 4);
         let file = File::open(v.bundle(1)).unwrap();
@@ -299,7 +359,11 @@ pub mod tests {
         let mut w = Writer::create(&v, 1).unwrap();
         let place = add(&mut w, "f", 1, &[5; 10_000]).unwrap();
         w.finish().unwrap();
-        let file = File::options().read(true).write(true).open(v.bundle(1)).unwrap();
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .open(v.bundle(1))
+            .unwrap();
         file.write_all_at(b"!", place.data + 9_999).unwrap();
         let all = members(&v.bundle(1)).unwrap();
         assert!(!verify(&file, &all[0]).unwrap());
@@ -312,9 +376,17 @@ pub mod tests {
         let mut w = Writer::create(&v, 1).unwrap();
         add(&mut w, "f", 1, b"abc").unwrap();
         let wrong = [0; 32];
-        let meta = Meta { path: b"g".to_vec(), size: 3, ..Meta::default() };
-        assert!(w.add(&meta, &source(2), &wrong, |_| Ok(b"abc".to_vec())).is_err());
-        assert!(w.add(&meta, &source(2), &wrong, |_| Ok(Vec::new())).is_err());
+        let meta = Meta {
+            path: b"g".to_vec(),
+            size: 3,
+            ..Meta::default()
+        };
+        assert!(w
+            .add(&meta, &source(2), &wrong, |_| Ok(b"abc".to_vec()))
+            .is_err());
+        assert!(w
+            .add(&meta, &source(2), &wrong, |_| Ok(Vec::new()))
+            .is_err());
         drop(w);
         assert_eq!(v.bundles().unwrap(), [] as [u32; 0]);
         assert_eq!(v.remove_leftovers().unwrap(), 0);

@@ -44,14 +44,28 @@ pub struct Volume {
 
 impl Volume {
     /// Makes a volume: a folder `name` in `parent`.
-    pub fn create(parent: &Path, name: &str, fs_uuid: Option<[u8; 16]>, epoch: Option<[u8; 16]>) -> Result<Volume> {
-        if name.is_empty() || name.len() > 32 || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) || name.starts_with('.') {
+    pub fn create(
+        parent: &Path,
+        name: &str,
+        fs_uuid: Option<[u8; 16]>,
+        epoch: Option<[u8; 16]>,
+    ) -> Result<Volume> {
+        if name.is_empty()
+            || name.len() > 32
+            || !name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+            || name.starts_with('.')
+        {
             bail!("a label is 1 to 32 letters, digits, '-', '_' and '.', not beginning with '.': {name:?}");
         }
         let dir = parent.join(name);
         fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
         match fs::create_dir(&dir) {
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && !dir.join(LABEL).exists() && is_empty(&dir) => {}
+            Err(e)
+                if e.kind() == std::io::ErrorKind::AlreadyExists
+                    && !dir.join(LABEL).exists()
+                    && is_empty(&dir) => {}
             other => other.with_context(|| format!("cannot make {}", dir.display()))?,
         }
         let label = Label {
@@ -82,15 +96,29 @@ impl Volume {
         let path = dir.join(LABEL);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound || e.kind() == std::io::ErrorKind::NotADirectory => return Ok(None),
+            Err(e)
+                if e.kind() == std::io::ErrorKind::NotFound
+                    || e.kind() == std::io::ErrorKind::NotADirectory =>
+            {
+                return Ok(None)
+            }
             Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
         };
-        let label: Label = serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
+        let label: Label = serde_json::from_str(&text)
+            .with_context(|| format!("{} is damaged", path.display()))?;
         if label.format != FORMAT || label.version != 1 {
-            bail!("{} is a volume of another format ({} {})", dir.display(), label.format, label.version);
+            bail!(
+                "{} is a volume of another format ({} {})",
+                dir.display(),
+                label.format,
+                label.version
+            );
         }
         parse_uuid(&label.uuid).with_context(|| format!("uuid in {}", path.display()))?;
-        Ok(Some(Volume { dir: dir.to_owned(), label }))
+        Ok(Some(Volume {
+            dir: dir.to_owned(),
+            label,
+        }))
     }
 
     /// The volumes in `dir`: it may be one itself, or hold folders that are. By label.
@@ -131,7 +159,9 @@ impl Volume {
     /// Complete bundles, and leftovers of bundles that were never completed.
     fn files(&self) -> Result<(Vec<u32>, Vec<PathBuf>)> {
         let (mut bundles, mut parts) = (Vec::new(), Vec::new());
-        for entry in fs::read_dir(&self.dir).with_context(|| format!("cannot read {}", self.dir.display()))? {
+        for entry in fs::read_dir(&self.dir)
+            .with_context(|| format!("cannot read {}", self.dir.display()))?
+        {
             let entry = entry?;
             let name = entry.file_name();
             let Some(name) = name.to_str() else { continue };
@@ -223,7 +253,14 @@ pub fn random_uuid() -> Result<[u8; 16]> {
 /// The usual text of a uuid.
 pub fn format_uuid(u: &[u8; 16]) -> String {
     let hex = hex(u);
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    format!(
+        "{}-{}-{}-{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..]
+    )
 }
 
 /// Reads a uuid.
@@ -234,7 +271,8 @@ pub fn parse_uuid(text: &str) -> Result<[u8; 16]> {
         bail!("{text} is no uuid");
     }
     for (byte, pair) in u.iter_mut().zip(hex.chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair)?, 16).with_context(|| format!("{text} is no uuid"))?;
+        *byte = u8::from_str_radix(std::str::from_utf8(pair)?, 16)
+            .with_context(|| format!("{text} is no uuid"))?;
     }
     Ok(u)
 }
@@ -246,7 +284,9 @@ pub fn hex(b: &[u8]) -> String {
 
 /// Seconds since 1970.
 pub fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs() as i64)
 }
 
 #[cfg(test)]
@@ -260,10 +300,19 @@ mod tests {
         Volume::create(dir.path(), "A", None, None).unwrap();
         fs::create_dir(dir.path().join("other")).unwrap();
         let found = Volume::find(dir.path()).unwrap();
-        assert_eq!(found.iter().map(|v| v.label.label.as_str()).collect::<Vec<_>>(), ["A", "B"]);
+        assert_eq!(
+            found
+                .iter()
+                .map(|v| v.label.label.as_str())
+                .collect::<Vec<_>>(),
+            ["A", "B"]
+        );
         assert_eq!(found[1].label, a.label);
         assert_eq!(Volume::find(&a.dir).unwrap()[0].label, a.label);
-        assert!(Volume::create(dir.path(), "B", None, None).is_err(), "an existing volume must not be overwritten");
+        assert!(
+            Volume::create(dir.path(), "B", None, None).is_err(),
+            "an existing volume must not be overwritten"
+        );
         assert!(Volume::create(dir.path(), "../x", None, None).is_err());
     }
 

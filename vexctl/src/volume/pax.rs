@@ -93,7 +93,10 @@ pub fn member_header(at: u64, meta: &Meta) -> Vec<u8> {
             records.insert(key.into(), id.to_string().into_bytes());
         }
     }
-    records.insert("mtime".into(), mtime(meta.mtime_sec, meta.mtime_nsec).into_bytes());
+    records.insert(
+        "mtime".into(),
+        mtime(meta.mtime_sec, meta.mtime_nsec).into_bytes(),
+    );
     let mut body: Vec<u8> = Vec::new();
     // Before the names that it applies to.
     if let Some(charset) = records.remove("hdrcharset") {
@@ -116,7 +119,15 @@ pub fn member_header(at: u64, meta: &Meta) -> Vec<u8> {
     x.resize((BLOCK + padded(body.len() as u64)) as usize, 0);
     let seconds = meta.mtime_sec.clamp(0, (1 << 33) - 1) as u64;
     let size = if meta.size < 1 << 33 { meta.size } else { 0 };
-    x.extend(ustar(path, meta.mode, small(meta.uid), small(meta.gid), size, seconds, b'0'));
+    x.extend(ustar(
+        path,
+        meta.mode,
+        small(meta.uid),
+        small(meta.gid),
+        size,
+        seconds,
+        b'0',
+    ));
     x
 }
 
@@ -185,11 +196,6 @@ impl<R: Read + Seek> Reader<R> {
         Reader { from, at: 0 }
     }
 
-    /// The archive itself.
-    pub fn inner(&mut self) -> &mut R {
-        &mut self.from
-    }
-
     /// The next member, or nothing at the end. Leaves the position anywhere.
     pub fn next_member(&mut self) -> Result<Option<Member>> {
         let mut records = BTreeMap::new();
@@ -204,7 +210,9 @@ impl<R: Read + Seek> Reader<R> {
                     bail!("an extended header of {size} bytes at byte {}", self.at);
                 }
                 let mut body = vec![0; size as usize];
-                self.from.read_exact(&mut body).context("an extended header is cut off")?;
+                self.from
+                    .read_exact(&mut body)
+                    .context("an extended header is cut off")?;
                 self.at += BLOCK + padded(size);
                 records = parse_records(&body)?;
                 continue;
@@ -216,24 +224,47 @@ impl<R: Read + Seek> Reader<R> {
     fn header(&mut self) -> Result<Option<[u8; 512]>> {
         let mut h = [0; 512];
         self.from.seek(SeekFrom::Start(self.at))?;
-        self.from.read_exact(&mut h).with_context(|| format!("the archive ends without its end mark, at byte {}", self.at))?;
+        self.from.read_exact(&mut h).with_context(|| {
+            format!("the archive ends without its end mark, at byte {}", self.at)
+        })?;
         if h.iter().all(|&b| b == 0) {
             return Ok(None);
         }
         let stored = number(&h[148..156]).context("checksum in a header")?;
-        let sum: u64 = h.iter().enumerate().map(|(i, &b)| if (148..156).contains(&i) { 32 } else { u64::from(b) }).sum();
+        let sum: u64 = h
+            .iter()
+            .enumerate()
+            .map(|(i, &b)| {
+                if (148..156).contains(&i) {
+                    32
+                } else {
+                    u64::from(b)
+                }
+            })
+            .sum();
         if &h[257..262] != b"ustar" || stored != sum {
             bail!("no header at byte {}", self.at);
         }
         Ok(Some(h))
     }
 
-    fn member(&mut self, h: &[u8; 512], size: u64, mut records: BTreeMap<String, Vec<u8>>) -> Result<Member> {
-        let text = |r: &mut BTreeMap<String, Vec<u8>>, key: &str| r.remove(key).and_then(|v| String::from_utf8(v).ok());
+    fn member(
+        &mut self,
+        h: &[u8; 512],
+        size: u64,
+        mut records: BTreeMap<String, Vec<u8>>,
+    ) -> Result<Member> {
+        let text = |r: &mut BTreeMap<String, Vec<u8>>, key: &str| {
+            r.remove(key).and_then(|v| String::from_utf8(v).ok())
+        };
         records.remove("comment");
         records.remove("hdrcharset");
-        let path = records.remove("path").unwrap_or_else(|| until_nul(&h[..100]).to_vec());
-        let size = text(&mut records, "size").and_then(|s| s.parse().ok()).unwrap_or(size);
+        let path = records
+            .remove("path")
+            .unwrap_or_else(|| until_nul(&h[..100]).to_vec());
+        let size = text(&mut records, "size")
+            .and_then(|s| s.parse().ok())
+            .unwrap_or(size);
         let id = |r: &mut BTreeMap<String, Vec<u8>>, key: &str, field: &[u8]| -> Result<u32> {
             match text(r, key) {
                 Some(s) => Ok(s.parse()?),
@@ -248,9 +279,20 @@ impl<R: Read + Seek> Reader<R> {
         };
         let mode = number(&h[100..108])? as u32;
         let data = self.at + BLOCK;
-        self.at = data.checked_add(padded(size)).context("a member is too large")?;
+        self.at = data
+            .checked_add(padded(size))
+            .context("a member is too large")?;
         Ok(Member {
-            meta: Meta { path, mode, uid, gid, mtime_sec, mtime_nsec, size, records },
+            meta: Meta {
+                path,
+                mode,
+                uid,
+                gid,
+                mtime_sec,
+                mtime_nsec,
+                size,
+                records,
+            },
             data,
             kind: h[156],
         })
@@ -283,12 +325,25 @@ fn parse_time(s: &str) -> Option<(i64, u32)> {
 fn parse_records(mut b: &[u8]) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut records = BTreeMap::new();
     while !b.is_empty() && b[0] != 0 {
-        let blank = b.iter().position(|&c| c == b' ').context("a record without a length")?;
-        let len: usize = std::str::from_utf8(&b[..blank])?.parse().context("the length of a record")?;
+        let blank = b
+            .iter()
+            .position(|&c| c == b' ')
+            .context("a record without a length")?;
+        let len: usize = std::str::from_utf8(&b[..blank])?
+            .parse()
+            .context("the length of a record")?;
         let body = b.get(blank + 1..len).context("a record is cut off")?;
-        let body = body.strip_suffix(b"\n").context("a record without an end")?;
-        let equals = body.iter().position(|&c| c == b'=').context("a record without a value")?;
-        records.insert(String::from_utf8_lossy(&body[..equals]).into_owned(), body[equals + 1..].to_vec());
+        let body = body
+            .strip_suffix(b"\n")
+            .context("a record without an end")?;
+        let equals = body
+            .iter()
+            .position(|&c| c == b'=')
+            .context("a record without a value")?;
+        records.insert(
+            String::from_utf8_lossy(&body[..equals]).into_owned(),
+            body[equals + 1..].to_vec(),
+        );
         b = &b[len..];
     }
     Ok(records)
@@ -300,7 +355,16 @@ mod tests {
     use std::io::Cursor;
 
     fn meta(path: &[u8], size: u64) -> Meta {
-        Meta { path: path.to_vec(), mode: 0o640, uid: 5, gid: 6, mtime_sec: 1_700_000_000, mtime_nsec: 123_456_789, size, ..Meta::default() }
+        Meta {
+            path: path.to_vec(),
+            mode: 0o640,
+            uid: 5,
+            gid: 6,
+            mtime_sec: 1_700_000_000,
+            mtime_nsec: 123_456_789,
+            size,
+            ..Meta::default()
+        }
     }
 
     #[test]
@@ -308,7 +372,10 @@ mod tests {
         for n in 0..1200 {
             let r = record("comment", &vec![b'x'; n]);
             let text = String::from_utf8(r.clone()).unwrap();
-            assert_eq!(text.split(' ').next().unwrap().parse::<usize>().unwrap(), r.len());
+            assert_eq!(
+                text.split(' ').next().unwrap().parse::<usize>().unwrap(),
+                r.len()
+            );
         }
     }
 
@@ -331,8 +398,17 @@ mod tests {
             meta(&long, 5000),
             meta("ünï/çödé".as_bytes(), 1),
             meta(b"not\xffutf8", 513),
-            Meta { uid: u32::MAX, gid: 3_000_000, mtime_sec: -5, mtime_nsec: 1, ..meta(b"odd", 512) },
-            Meta { records: [("VEXFS.ino".to_owned(), b"77".to_vec())].into(), ..meta(b"ours", 9) },
+            Meta {
+                uid: u32::MAX,
+                gid: 3_000_000,
+                mtime_sec: -5,
+                mtime_nsec: 1,
+                ..meta(b"odd", 512)
+            },
+            Meta {
+                records: [("VEXFS.ino".to_owned(), b"77".to_vec())].into(),
+                ..meta(b"ours", 9)
+            },
         ];
         let mut tar = Vec::new();
         for m in &all {
