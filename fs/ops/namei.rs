@@ -117,9 +117,14 @@ pub(crate) fn create(idmap: &IdMap, dir: &VexInode, dentry: &Dentry, what: &What
     });
     let (core, tid) = mount.judge(made)?;
     let inode = publish(dir, new, core, tid)?;
-    let labelled = label(&inode, &labels);
+    if let Err(e) = label(&inode, &labels) {
+        // What a security module wants to be labelled must not be there without. If taking it
+        // away fails too, the file system is in worse trouble, which was logged.
+        let _ = take_name(dir, dentry.name(), &inode);
+        inode.abandon();
+        return Err(e);
+    }
     dentry.instantiate_new(inode);
-    labelled?;
     dir.sync_if_asked(tid)
 }
 
@@ -214,7 +219,11 @@ pub(crate) fn link(old: &Dentry, dir: &VexInode, dentry: &Dentry) -> Result {
 ///
 /// As `libvexfs::Fs::unlink`.
 pub(crate) fn unlink(dir: &VexInode, dentry: &Dentry) -> Result {
-    remove(dir, dentry, false)
+    let target = dentry.inode().ok_or(ENOENT)?;
+    if target.is_dir() {
+        return Err(EISDIR);
+    }
+    take_name(dir, dentry.name(), target)
 }
 
 /// Removes an empty directory.
@@ -223,12 +232,15 @@ pub(crate) fn unlink(dir: &VexInode, dentry: &Dentry) -> Result {
 ///
 /// As `libvexfs::Fs::rmdir`.
 pub(crate) fn rmdir(dir: &VexInode, dentry: &Dentry) -> Result {
-    remove(dir, dentry, true)
+    let target = dentry.inode().ok_or(ENOENT)?;
+    if !target.is_dir() {
+        return Err(ENOTDIR);
+    }
+    take_name(dir, dentry.name(), target)
 }
 
-fn remove(dir: &VexInode, dentry: &Dentry, directory: bool) -> Result {
+fn take_name(dir: &VexInode, name: &[u8], target: &VexInode) -> Result {
     dir.check_running()?;
-    let target = dentry.inode().ok_or(ENOENT)?;
     let (mount, fs) = (dir.mount(), dir.fs());
     let done = mount.with_space(|| {
         let now = dir.now();
@@ -237,10 +249,10 @@ fn remove(dir: &VexInode, dentry: &Dentry, directory: bool) -> Result {
         let mut child = target.core().write_nested(1);
         dir.store_attributes(&mut parent);
         target.store_attributes(&mut child);
-        if directory {
-            fs.rmdir(&mut t, &mut parent, dentry.name(), &mut child, now)?;
+        if child.is_dir() {
+            fs.rmdir(&mut t, &mut parent, name, &mut child, now)?;
         } else {
-            fs.unlink(&mut t, &mut parent, dentry.name(), &mut child, now)?;
+            fs.unlink(&mut t, &mut parent, name, &mut child, now)?;
         }
         let tid = t.tid();
         dir.show(&parent);

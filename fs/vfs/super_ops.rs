@@ -94,10 +94,8 @@ unsafe extern "C" fn put_super(sb: *mut bindings::super_block) {
 /// Called by the VFS with a super block of ours.
 unsafe extern "C" fn sync_fs(sb: *mut bindings::super_block, wait: c_int) -> c_int {
     // SAFETY: The super block is valid and mounted.
-    errno(mount::sync(
-        unsafe { SuperBlock::from_raw(sb) }.mount(),
-        wait != 0,
-    ))
+    let sb = unsafe { SuperBlock::from_raw(sb) };
+    errno(mount::sync(sb.mount(), wait != 0))
 }
 
 /// # Safety
