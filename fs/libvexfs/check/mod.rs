@@ -18,8 +18,6 @@ mod repair;
 mod space;
 mod staging;
 mod superblock;
-#[cfg(test)]
-mod tests;
 mod tree;
 mod usage;
 mod vectors;

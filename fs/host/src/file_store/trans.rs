@@ -118,7 +118,10 @@ impl<D: Disk> Trans for FileTrans<D> {
         let mut state = self.store.inner.lock();
         if state.revoked.contains(&bno) {
             // jbd2 cannot take a block back whose freeing has not committed.
-            pr_err!("block {} is made anew in the transaction that freed it\n", bno);
+            pr_err!(
+                "block {} is made anew in the transaction that freed it\n",
+                bno
+            );
             debug_assert!(false, "made anew in the transaction that freed it");
             return Err(EIO);
         }
