@@ -44,7 +44,7 @@ pub const MAX_SLOTS: u32 = u32::MAX - 1;
 pub mod key {
     /// An owner: `start` of a range -> its end and version.
     pub const STALE: u8 = 4;
-    /// System inode: collection id -> [`super::Collection`]; id 0 -> the next id, le32.
+    /// System inode: collection id -> [`super::Collection`].
     pub const COLLECTION: u8 = 16;
     /// Collection inode: slot -> [`super::Record`].
     pub const SLOT: u8 = 18;
