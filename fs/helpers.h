@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What bindgen cannot reach: static inlines and function-like macros as plain
- * functions (bodies in helpers.c and helpers_mm.c), and constants that are
- * expressions.
+ * functions (bodies in helpers.c, helpers_inode.c and helpers_mm.c), and
+ * constants that are expressions.
  *
  * Every function is vexfs_helper_NAME, NAME being the kernel's own; every
  * constant VEXFS_NAME. Fields inside anonymous unions are numbered by bindgen,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Bodies of helpers.h, second half: page cache, file data, locks, memory.
+ * Bodies of helpers.h, continued: page cache, file data, locks, memory.
  */
 #include "helpers.h"
 

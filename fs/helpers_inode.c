@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Bodies of helpers.h, continued: inodes, dentries and names.
+ */
+#include "helpers.h"
+
+#include <linux/fs_dirent.h>
+
+/* --- Inodes -------------------------------------------------------------- */
+
+struct inode *vexfs_helper_file_inode(const struct file *file)
+{
+	return file_inode(file);
+}
+
+struct dentry *vexfs_helper_file_path_dentry(const struct file *file)
+{
+	return file->f_path.dentry;
+}
+
+struct dentry *vexfs_helper_file_dentry(const struct file *file)
+{
+	return file_dentry(file);
+}
+
+struct vfsmount *vexfs_helper_file_mnt(const struct file *file)
+{
+	return file->f_path.mnt;
+}
+
+loff_t vexfs_helper_i_size_read(const struct inode *inode)
+{
+	return i_size_read(inode);
+}
+
+void vexfs_helper_i_size_write(struct inode *inode, loff_t size)
+{
+	i_size_write(inode, size);
+}
+
+uid_t vexfs_helper_i_uid_read(const struct inode *inode)
+{
+	return i_uid_read(inode);
+}
+
+gid_t vexfs_helper_i_gid_read(const struct inode *inode)
+{
+	return i_gid_read(inode);
+}
+
+void vexfs_helper_i_uid_write(struct inode *inode, uid_t uid)
+{
+	i_uid_write(inode, uid);
+}
+
+void vexfs_helper_i_gid_write(struct inode *inode, gid_t gid)
+{
+	i_gid_write(inode, gid);
+}
+
+unsigned int vexfs_helper_i_nlink(const struct inode *inode)
+{
+	return inode->i_nlink;
+}
+
+time64_t vexfs_helper_inode_get_atime_sec(const struct inode *inode)
+{
+	return inode_get_atime_sec(inode);
+}
+
+long vexfs_helper_inode_get_atime_nsec(const struct inode *inode)
+{
+	return inode_get_atime_nsec(inode);
+}
+
+time64_t vexfs_helper_inode_get_mtime_sec(const struct inode *inode)
+{
+	return inode_get_mtime_sec(inode);
+}
+
+long vexfs_helper_inode_get_mtime_nsec(const struct inode *inode)
+{
+	return inode_get_mtime_nsec(inode);
+}
+
+time64_t vexfs_helper_inode_get_ctime_sec(const struct inode *inode)
+{
+	return inode_get_ctime_sec(inode);
+}
+
+long vexfs_helper_inode_get_ctime_nsec(const struct inode *inode)
+{
+	return inode_get_ctime_nsec(inode);
+}
+
+void vexfs_helper_inode_set_atime(struct inode *inode, time64_t sec, long nsec)
+{
+	inode_set_atime(inode, sec, nsec);
+}
+
+void vexfs_helper_inode_set_mtime(struct inode *inode, time64_t sec, long nsec)
+{
+	inode_set_mtime(inode, sec, nsec);
+}
+
+void vexfs_helper_inode_set_ctime(struct inode *inode, time64_t sec, long nsec)
+{
+	inode_set_ctime(inode, sec, nsec);
+}
+
+void vexfs_helper_inode_touch_mc(struct inode *inode)
+{
+	inode_set_mtime_to_ts(inode, inode_set_ctime_current(inode));
+}
+
+void vexfs_helper_set_i_fop(struct inode *inode,
+			    const struct file_operations *fop)
+{
+	inode->i_fop = fop;
+}
+
+void vexfs_helper_set_i_link(struct inode *inode, char *link)
+{
+	inode->i_link = link;
+}
+
+char *vexfs_helper_i_link(const struct inode *inode)
+{
+	return inode->i_link;
+}
+
+void vexfs_helper_inode_lock(struct inode *inode)
+{
+	inode_lock(inode);
+}
+
+void vexfs_helper_inode_unlock(struct inode *inode)
+{
+	inode_unlock(inode);
+}
+
+bool vexfs_helper_inode_trylock(struct inode *inode)
+{
+	return inode_trylock(inode);
+}
+
+void vexfs_helper_inode_lock_shared(struct inode *inode)
+{
+	inode_lock_shared(inode);
+}
+
+void vexfs_helper_inode_unlock_shared(struct inode *inode)
+{
+	inode_unlock_shared(inode);
+}
+
+bool vexfs_helper_inode_trylock_shared(struct inode *inode)
+{
+	return inode_trylock_shared(inode);
+}
+
+bool vexfs_helper_inode_is_locked(const struct inode *inode)
+{
+	return inode_is_locked((struct inode *)inode);
+}
+
+void vexfs_helper_inode_inc_iversion(struct inode *inode)
+{
+	inode_inc_iversion(inode);
+}
+
+u64 vexfs_helper_inode_query_iversion(struct inode *inode)
+{
+	return inode_query_iversion(inode);
+}
+
+u64 vexfs_helper_inode_peek_iversion(const struct inode *inode)
+{
+	return inode_peek_iversion(inode);
+}
+
+void vexfs_helper_inode_set_iversion_queried(struct inode *inode, u64 val)
+{
+	inode_set_iversion_queried(inode, val);
+}
+
+void vexfs_helper_mark_inode_dirty(struct inode *inode)
+{
+	mark_inode_dirty(inode);
+}
+
+void vexfs_helper_mark_inode_dirty_sync(struct inode *inode)
+{
+	mark_inode_dirty_sync(inode);
+}
+
+bool vexfs_helper_is_sync(const struct inode *inode)
+{
+	return IS_SYNC(inode);
+}
+
+bool vexfs_helper_is_dirsync(const struct inode *inode)
+{
+	return IS_DIRSYNC(inode);
+}
+
+bool vexfs_helper_is_immutable(const struct inode *inode)
+{
+	return IS_IMMUTABLE(inode);
+}
+
+bool vexfs_helper_is_append(const struct inode *inode)
+{
+	return IS_APPEND(inode);
+}
+
+bool vexfs_helper_is_swapfile(const struct inode *inode)
+{
+	return IS_SWAPFILE(inode);
+}
+
+u32 vexfs_helper_inode_state_read_once(struct inode *inode)
+{
+	return inode_state_read_once(inode);
+}
+
+bool vexfs_helper_inode_is_new(struct inode *inode)
+{
+	return inode_state_read_once(inode) & I_NEW;
+}
+
+bool vexfs_helper_special_file(umode_t mode)
+{
+	return special_file(mode);
+}
+
+u32 vexfs_helper_new_encode_dev(dev_t dev)
+{
+	return new_encode_dev(dev);
+}
+
+dev_t vexfs_helper_new_decode_dev(u32 dev)
+{
+	return new_decode_dev(dev);
+}
+
+void vexfs_helper_inode_inc_link_count(struct inode *inode)
+{
+	inode_inc_link_count(inode);
+}
+
+void vexfs_helper_inode_dec_link_count(struct inode *inode)
+{
+	inode_dec_link_count(inode);
+}
+
+struct inode *vexfs_helper_alloc_inode_sb(struct super_block *sb,
+					  struct kmem_cache *cache, gfp_t gfp)
+{
+	return alloc_inode_sb(sb, cache, gfp);
+}
+
+bool vexfs_helper_capable(int cap)
+{
+	return capable(cap);
+}
+
+bool vexfs_helper_mapping_tagged_dirty(struct address_space *mapping)
+{
+	return mapping_tagged(mapping, PAGECACHE_TAG_DIRTY);
+}
+
+/* --- Dentries and names -------------------------------------------------- */
+
+struct inode *vexfs_helper_d_inode(const struct dentry *dentry)
+{
+	return d_inode(dentry);
+}
+
+bool vexfs_helper_d_really_is_positive(const struct dentry *dentry)
+{
+	return d_really_is_positive(dentry);
+}
+
+bool vexfs_helper_d_unhashed(const struct dentry *dentry)
+{
+	return d_unhashed(dentry);
+}
+
+const unsigned char *vexfs_helper_d_name(const struct dentry *dentry)
+{
+	return dentry->d_name.name;
+}
+
+u32 vexfs_helper_d_name_len(const struct dentry *dentry)
+{
+	return dentry->d_name.len;
+}
+
+const struct qstr *vexfs_helper_d_qstr(const struct dentry *dentry)
+{
+	return &dentry->d_name;
+}
+
+const unsigned char *vexfs_helper_qstr_name(const struct qstr *name)
+{
+	return name->name;
+}
+
+u32 vexfs_helper_qstr_len(const struct qstr *name)
+{
+	return name->len;
+}
+
+bool vexfs_helper_dir_emit(struct dir_context *ctx, const char *name, int len,
+			   u64 ino, unsigned int type)
+{
+	return dir_emit(ctx, name, len, ino, type);
+}
+
+bool vexfs_helper_dir_emit_dots(struct file *file, struct dir_context *ctx)
+{
+	return dir_emit_dots(file, ctx);
+}
+
+unsigned char vexfs_helper_fs_umode_to_dtype(umode_t mode)
+{
+	return fs_umode_to_dtype(mode);
+}
