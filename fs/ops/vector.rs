@@ -89,9 +89,13 @@ pub(crate) fn ioctl(file: &File, nr: u32, arg: usize) -> Result<isize> {
     let result = match nr {
         bindings::VEXFS_NR_ABI => abi(file, arg),
         bindings::VEXFS_NR_PATH => sight::path(file, arg),
-        bindings::VEXFS_NR_COLLECTION_CREATE => file.with_write_access(|| collection::create(file, arg)),
+        bindings::VEXFS_NR_COLLECTION_CREATE => {
+            file.with_write_access(|| collection::create(file, arg))
+        }
         bindings::VEXFS_NR_COLLECTION_GET => collection::get(file, arg),
-        bindings::VEXFS_NR_COLLECTION_DROP => file.with_write_access(|| collection::drop(file, arg)),
+        bindings::VEXFS_NR_COLLECTION_DROP => {
+            file.with_write_access(|| collection::drop(file, arg))
+        }
         bindings::VEXFS_NR_MARK => file.with_write_access(|| record::mark(file, arg)),
         bindings::VEXFS_NR_PUT => file.with_write_access(|| put::put(file, arg)),
         bindings::VEXFS_NR_GET => record::get(file, arg),
@@ -145,11 +149,20 @@ impl Open {
         let inode = VexInode::get(mount.sb(), collection.ino, Some(collection.generation))
             .map_err(|e| if e == estale() { ENOENT } else { e })?;
         if !inode.is_regular() || inode.core().read().state & STATE_INTERNAL == 0 {
-            return Err(mount.fs.damaged(collection.ino, 0, "a collection's inode is none"));
+            return Err(mount
+                .fs
+                .damaged(collection.ino, 0, "a collection's inode is none"));
         }
-        let kernels =
-            Kernels::new(collection.dim, collection.element as u32, collection.metric as u32);
-        Ok(Open { collection, file: InternalFile::new(inode), kernels })
+        let kernels = Kernels::new(
+            collection.dim,
+            collection.element as u32,
+            collection.metric as u32,
+        );
+        Ok(Open {
+            collection,
+            file: InternalFile::new(inode),
+            kernels,
+        })
     }
 
     fn inode(&self) -> &VexInode {

@@ -4,6 +4,9 @@
 //! Vectors come from memory and queries from the first-level cache, so the work goes in tiles: four queries against two
 //! vectors share each load, and one query alone takes four vectors at a time.
 
+// Loops over the sides of a tile are unrolled, so that the sums stay in registers.
+#![allow(clippy::needless_range_loop)]
+
 use core::arch::x86_64::*;
 
 use crate::{key32, slack, VexfsScan, METRIC_L2, TYPE_F16};
@@ -81,7 +84,13 @@ unsafe fn tile<const ELEM: u32, const METRIC: u32, const Q: usize, const V: usiz
             for b in 0..V {
                 x[b] = load_part::<ELEM>(vector.add(b * scan.vector_stride), whole, dim - whole);
             }
-            step::<METRIC, Q, V>(&mut sums, &mut norms, query.add(whole), scan.query_stride, &x);
+            step::<METRIC, Q, V>(
+                &mut sums,
+                &mut norms,
+                query.add(whole),
+                scan.query_stride,
+                &x,
+            );
         }
         let slack = slack(scan.dim);
         for b in 0..V {
@@ -169,7 +178,10 @@ unsafe fn load_part<const ELEM: u32>(vector: *const u8, i: usize, n: usize) -> _
             }
             _mm256_cvtph_ps(_mm_set_epi64x(high as i64, low as i64))
         } else {
-            let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+            let mask = _mm256_cmpgt_epi32(
+                _mm256_set1_epi32(n as i32),
+                _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
+            );
             _mm256_maskload_ps(vector.add(i * 4).cast(), mask)
         }
     }

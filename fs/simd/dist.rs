@@ -133,26 +133,32 @@ fn slack(dim: u32) -> f32 {
     (dim as f32 * 0.5 + 32.0) * ULP
 }
 
+/// Whether a sum is large enough to have lost nothing to underflow; no for NaN.
+#[inline(always)]
+fn clear(sum: f32) -> bool {
+    /// Below this, sums of squares have lost bits.
+    const TINY: f32 = 1.0 / (1u128 << 90) as f32;
+    sum >= TINY
+}
+
 /// Turns what a tile summed up into an optimistic key.
 ///
 /// `sum` is the squared distance or the inner product with the prepared query, `norm2` the vector's sum of squares (not
 /// used for L2), `query_norm` the query's norm.
 #[inline(always)]
 fn key32<const METRIC: u32>(sum: f32, norm2: f32, query_norm: f32, slack: f32) -> u32 {
-    /// Below this, sums of squares have lost bits to underflow.
-    const TINY: f32 = 1.0 / (1u128 << 90) as f32;
     let value = if METRIC == METRIC_L2 {
-        if !(sum >= TINY) {
+        if !clear(sum) {
             return 0;
         }
         sum - sum * slack
     } else if METRIC == METRIC_COSINE {
-        if !(norm2 >= TINY) {
+        if !clear(norm2) {
             return 0;
         }
         -(sum / sqrt32(norm2)) - slack
     } else {
-        if !(norm2 >= TINY) {
+        if !clear(norm2) {
             return 0;
         }
         // The last term covers products that underflow, one by one.
@@ -212,7 +218,12 @@ pub unsafe extern "C" fn vexfs_simd_scan(scan: *const VexfsScan) {
 ///
 /// `from` has `dim` elements of any alignment, `to` has `dim` rounded up to a multiple of `QUERY_PAD`.
 #[no_mangle]
-pub unsafe extern "C" fn vexfs_simd_prepare(from: *const f32, dim: u32, metric: u32, to: *mut f32) -> u32 {
+pub unsafe extern "C" fn vexfs_simd_prepare(
+    from: *const f32,
+    dim: u32,
+    metric: u32,
+    to: *mut f32,
+) -> u32 {
     align_stack!();
     // SAFETY: The caller's promise.
     let norm2 = unsafe { sum_of_squares(from.cast(), TYPE_F32, dim) };
@@ -220,7 +231,11 @@ pub unsafe extern "C" fn vexfs_simd_prepare(from: *const f32, dim: u32, metric: 
         return u32::MAX;
     }
     let norm = sqrt64(norm2);
-    let scale = if metric == METRIC_COSINE { 1.0 / norm } else { 1.0 };
+    let scale = if metric == METRIC_COSINE {
+        1.0 / norm
+    } else {
+        1.0
+    };
     let dim = dim as usize;
     for i in 0..dim.next_multiple_of(QUERY_PAD) {
         let x = if i < dim {
@@ -243,7 +258,13 @@ pub unsafe extern "C" fn vexfs_simd_prepare(from: *const f32, dim: u32, metric: 
 ///
 /// `from` has `dim` elements of any alignment, `to` room for `dim` of type `elem`.
 #[no_mangle]
-pub unsafe extern "C" fn vexfs_simd_encode(from: *const f32, dim: u32, elem: u32, metric: u32, to: *mut u8) -> u32 {
+pub unsafe extern "C" fn vexfs_simd_encode(
+    from: *const f32,
+    dim: u32,
+    elem: u32,
+    metric: u32,
+    to: *mut u8,
+) -> u32 {
     align_stack!();
     for i in 0..dim as usize {
         // SAFETY: `i` is below `dim`, of both.
@@ -281,13 +302,24 @@ pub unsafe extern "C" fn vexfs_simd_decode(from: *const u8, dim: u32, elem: u32,
 ///
 /// `query` has `dim` f32 and `vector` `dim` elements of type `elem`, both of any alignment.
 #[no_mangle]
-pub unsafe extern "C" fn vexfs_simd_exact(query: *const f32, vector: *const u8, dim: u32, elem: u32, metric: u32) -> u64 {
+pub unsafe extern "C" fn vexfs_simd_exact(
+    query: *const f32,
+    vector: *const u8,
+    dim: u32,
+    elem: u32,
+    metric: u32,
+) -> u64 {
     align_stack!();
     // Four sums each, so that additions need not wait for each other.
     let (mut l2, mut dot, mut q2, mut v2) = ([0f64; 4], [0f64; 4], [0f64; 4], [0f64; 4]);
     for i in 0..dim as usize {
         // SAFETY: `i` is below `dim`, of both.
-        let (q, v) = unsafe { (query.add(i).read_unaligned() as f64, element(vector, elem, i) as f64) };
+        let (q, v) = unsafe {
+            (
+                query.add(i).read_unaligned() as f64,
+                element(vector, elem, i) as f64,
+            )
+        };
         let lane = i & 3;
         if metric == METRIC_L2 {
             l2[lane] += (q - v) * (q - v);
@@ -330,7 +362,11 @@ pub extern "C" fn vexfs_simd_score(key: u64, metric: u32) -> u32 {
         return f32::NAN.to_bits();
     }
     let distance = unorder64(key);
-    let score = if metric == METRIC_L2 { distance } else { 0.0 - distance };
+    let score = if metric == METRIC_L2 {
+        distance
+    } else {
+        0.0 - distance
+    };
     (score as f32).to_bits()
 }
 

@@ -33,7 +33,11 @@ pub(crate) unsafe fn scan<const ELEM: u32, const METRIC: u32>(scan: &VexfsScan) 
 ///
 /// Both have `dim` elements.
 #[inline(always)]
-unsafe fn pair<const ELEM: u32, const METRIC: u32>(query: *const f32, vector: *const u8, dim: usize) -> (f32, f32) {
+unsafe fn pair<const ELEM: u32, const METRIC: u32>(
+    query: *const f32,
+    vector: *const u8,
+    dim: usize,
+) -> (f32, f32) {
     let mut sums = [0f32; LANES];
     let mut norms = [0f32; LANES];
     let mut i = 0;

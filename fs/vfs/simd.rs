@@ -44,8 +44,13 @@ extern "C" {
     fn vexfs_simd_prepare(from: *const u8, dim: u32, metric: u32, to: *mut u32) -> u32;
     fn vexfs_simd_encode(from: *const u8, dim: u32, elem: u32, metric: u32, to: *mut u8) -> u32;
     fn vexfs_simd_decode(from: *const u8, dim: u32, elem: u32, to: *mut u8);
-    fn vexfs_simd_exact(query: *const u8, vector: *const u8, dim: u32, elem: u32, metric: u32)
-        -> u64;
+    fn vexfs_simd_exact(
+        query: *const u8,
+        vector: *const u8,
+        dim: u32,
+        elem: u32,
+        metric: u32,
+    ) -> u64;
     fn vexfs_simd_bound(key: u64) -> u32;
     fn vexfs_simd_score(key: u64, metric: u32) -> u32;
 }
@@ -83,8 +88,17 @@ impl Kernels {
     pub(crate) fn new(dim: u32, elem: u32, metric: u32) -> Self {
         // SAFETY: It only looks at what the boot found out.
         let simd = unsafe { bindings::vexfs_helper_cpu_simd() };
-        let level = if simd & NEEDED == NEEDED { LEVEL_AVX2 } else { LEVEL_PLAIN };
-        Kernels { dim, elem, metric, level }
+        let level = if simd & NEEDED == NEEDED {
+            LEVEL_AVX2
+        } else {
+            LEVEL_PLAIN
+        };
+        Kernels {
+            dim,
+            elem,
+            metric,
+            level,
+        }
     }
 
     /// Bytes of a vector as users see it: f32.
@@ -94,7 +108,12 @@ impl Kernels {
 
     /// Bytes of a vector as it is stored.
     fn stored(&self) -> usize {
-        self.dim as usize * if self.elem == bindings::VEXFS_TYPE_F16 { 2 } else { 4 }
+        self.dim as usize
+            * if self.elem == bindings::VEXFS_TYPE_F16 {
+                2
+            } else {
+                4
+            }
     }
 
     /// Checks queries (f32, one after the other) and prepares them.
@@ -107,7 +126,10 @@ impl Kernels {
         let count = queries.len() / self.wide();
         let mut prepared = KVVec::from_elem(0u32, padded * count, GFP_KERNEL)?;
         let mut norms = KVec::with_capacity(count, GFP_KERNEL)?;
-        for (from, to) in queries.chunks_exact(self.wide()).zip(prepared.chunks_exact_mut(padded)) {
+        for (from, to) in queries
+            .chunks_exact(self.wide())
+            .zip(prepared.chunks_exact_mut(padded))
+        {
             // SAFETY: `from` has `dim` f32, `to` has `dim` rounded up.
             let norm = with_fpu(|| unsafe {
                 vexfs_simd_prepare(from.as_ptr(), self.dim, self.metric, to.as_mut_ptr())
@@ -117,7 +139,11 @@ impl Kernels {
             }
             norms.push(norm, GFP_KERNEL)?;
         }
-        Ok(Queries { prepared, norms, padded })
+        Ok(Queries {
+            prepared,
+            norms,
+            padded,
+        })
     }
 
     /// Stores a vector (f32) in the collection's type.
@@ -131,7 +157,13 @@ impl Kernels {
         }
         // SAFETY: The lengths were checked.
         let bad = with_fpu(|| unsafe {
-            vexfs_simd_encode(from.as_ptr(), self.dim, self.elem, self.metric, to.as_mut_ptr())
+            vexfs_simd_encode(
+                from.as_ptr(),
+                self.dim,
+                self.elem,
+                self.metric,
+                to.as_mut_ptr(),
+            )
         });
         if bad != 0 {
             return Err(EINVAL);
@@ -166,7 +198,13 @@ impl Kernels {
         }
         // SAFETY: The lengths were checked.
         Ok(with_fpu(|| unsafe {
-            vexfs_simd_exact(query.as_ptr(), vector.as_ptr(), self.dim, self.elem, self.metric)
+            vexfs_simd_exact(
+                query.as_ptr(),
+                vector.as_ptr(),
+                self.dim,
+                self.elem,
+                self.metric,
+            )
         }))
     }
 
@@ -184,7 +222,11 @@ impl Kernels {
 
     /// How many vectors one FPU section takes with so many queries.
     fn burst(&self, queries: usize) -> usize {
-        let elements = if self.level == LEVEL_AVX2 { BURST_AVX2 } else { BURST_PLAIN };
+        let elements = if self.level == LEVEL_AVX2 {
+            BURST_AVX2
+        } else {
+            BURST_PLAIN
+        };
         (elements / (self.dim as usize * queries.max(1))).max(1)
     }
 
@@ -237,9 +279,13 @@ impl Kernels {
         keys: &mut [u32],
         stride: usize,
     ) {
-        let Some(norms) = queries.norms.get(some.clone()) else { return };
+        let Some(norms) = queries.norms.get(some.clone()) else {
+            return;
+        };
         let from = some.start * queries.padded;
-        let Some(prepared) = queries.prepared.get(from..some.end * queries.padded) else { return };
+        let Some(prepared) = queries.prepared.get(from..some.end * queries.padded) else {
+            return;
+        };
         let last = some.len().checked_sub(1).map(|q| q * stride + count);
         if last.is_none_or(|last| last > keys.len()) || count > stride {
             return;
@@ -271,6 +317,8 @@ pub(crate) fn copy_racing(folio: &FolioRef, at: usize, to: &mut [u8]) -> usize {
     let n = folio.len().saturating_sub(at).min(to.len());
     // SAFETY: `n` bytes from `at` on lie in the folio, which is referenced. The copy is made by
     // memcpy on raw memory; what was torn is found out by the caller.
-    unsafe { core::ptr::copy_nonoverlapping(folio.address().add(at.min(folio.len())), to.as_mut_ptr(), n) };
+    unsafe {
+        core::ptr::copy_nonoverlapping(folio.address().add(at.min(folio.len())), to.as_mut_ptr(), n)
+    };
     n
 }

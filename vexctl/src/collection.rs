@@ -146,7 +146,12 @@ pub fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
             let mounted = Mounted::open(&a.mount)?;
             let (element, metric) = (a.element as u32 + 1, a.metric as u32 + 1);
             let made = mounted.create_collection(&a.name, &a.model, a.dim, element, metric)?;
-            out.result(&Shown::from(made), |c| format!("created collection {}: {} x {}, {}", c.name, c.dim, c.r#type, c.metric))?;
+            out.result(&Shown::from(made), |c| {
+                format!(
+                    "created collection {}: {} x {}, {}",
+                    c.name, c.dim, c.r#type, c.metric
+                )
+            })?;
         }
         Command::List(a) => {
             for collection in Mounted::open(&a.mount)?.collections()? {
@@ -161,7 +166,9 @@ pub fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
             let mounted = Mounted::open(&a.mount)?;
             let collection = mounted.collection(&a.name)?;
             mounted.drop_collection(&collection)?;
-            out.result(&Shown::from(collection), |c| format!("dropped collection {} with {} records", c.name, c.records))?;
+            out.result(&Shown::from(collection), |c| {
+                format!("dropped collection {} with {} records", c.name, c.records)
+            })?;
         }
     }
     Ok(Exit::Ok)

@@ -25,7 +25,11 @@ pub struct Args {
     #[arg(required_unless_present = "convert")]
     paths: Vec<PathBuf>,
     /// The collection's name
-    #[arg(long, required_unless_present = "convert", default_value_if("convert", clap::builder::ArgPredicate::IsPresent, ""))]
+    #[arg(
+        long,
+        required_unless_present = "convert",
+        default_value_if("convert", clap::builder::ArgPredicate::IsPresent, "")
+    )]
     collection: Option<String>,
     /// An embedder of your own: text on its stdin, a JSON array of numbers on its stdout
     #[arg(long, value_name = "CMD")]
@@ -69,10 +73,17 @@ pub fn run(args: Args, out: &Output) -> Result<Exit> {
         return Ok(Exit::Ok);
     }
     let name = args.collection.as_deref().unwrap_or_default();
-    let first = args.paths.first().ok_or_else(|| usage("no path to embed"))?;
+    let first = args
+        .paths
+        .first()
+        .ok_or_else(|| usage("no path to embed"))?;
     let mounted = Mounted::open(first)?;
     let collection = mounted.collection(name)?;
-    let embedder = if args.list { None } else { Some(Embedder::new(args.command.as_deref(), &collection)?) };
+    let embedder = if args.list {
+        None
+    } else {
+        Some(Embedder::new(args.command.as_deref(), &collection)?)
+    };
     warn_of_models(&args, &collection, out);
 
     let mut files = Vec::new();
@@ -80,7 +91,13 @@ pub fn run(args: Args, out: &Output) -> Result<Exit> {
         walk(path, mounted.file().metadata()?.dev(), &mut files)?;
     }
     let bar = out.progress("embedding", files.len() as u64);
-    let mut work = Work { args: &args, out, collection: &collection, counts: [0; 5], failed: 0 };
+    let mut work = Work {
+        args: &args,
+        out,
+        collection: &collection,
+        counts: [0; 5],
+        failed: 0,
+    };
     for group in files.chunks(GROUP) {
         work.group(&mounted, group, embedder.as_ref())?;
         bar.inc(group.len() as u64);
@@ -88,7 +105,10 @@ pub fn run(args: Args, out: &Output) -> Result<Exit> {
     bar.finish_and_clear();
     if !args.list {
         // One flush for all of them.
-        mounted.file().sync_all().context("cannot make the vectors durable")?;
+        mounted
+            .file()
+            .sync_all()
+            .context("cannot make the vectors durable")?;
         work.summary()?;
     }
     Ok(match work.failed {
@@ -110,12 +130,19 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    fn group(&mut self, mounted: &Mounted, paths: &[PathBuf], embedder: Option<&Embedder>) -> Result<()> {
+    fn group(
+        &mut self,
+        mounted: &Mounted,
+        paths: &[PathBuf],
+        embedder: Option<&Embedder>,
+    ) -> Result<()> {
         let mut batch = Batch::new(mounted, self.collection, 0);
         let mut open = Vec::new();
         for path in paths {
             match self.file(path, embedder, &mut batch, open.len()) {
-                Ok((State::Embedded, file, surplus)) => open.extend(file.map(|f| (f, surplus, true))),
+                Ok((State::Embedded, file, surplus)) => {
+                    open.extend(file.map(|f| (f, surplus, true)))
+                }
                 Ok((state, ..)) => self.report(path, state)?,
                 Err(e) => self.fail(path, &format!("{e:#}")),
             }
@@ -127,7 +154,11 @@ impl Work<'_> {
     }
 
     /// Sends the batch; the names of its items are indices into `open`.
-    fn send(&mut self, batch: &mut Batch<'_>, open: &mut Vec<(Mounted, Vec<u64>, bool)>) -> Result<()> {
+    fn send(
+        &mut self,
+        batch: &mut Batch<'_>,
+        open: &mut Vec<(Mounted, Vec<u64>, bool)>,
+    ) -> Result<()> {
         for (i, status) in batch.send()? {
             if let Some((file, _, good)) = open.get_mut(i as usize).filter(|o| o.2) {
                 *good = false;
@@ -137,8 +168,9 @@ impl Work<'_> {
         }
         for (file, surplus, _) in open.drain(..).filter(|o| o.2) {
             if !surplus.is_empty() {
-                file.delete(self.collection, &surplus)
-                    .with_context(|| format!("cannot delete old vectors of {}", file.path().display()))?;
+                file.delete(self.collection, &surplus).with_context(|| {
+                    format!("cannot delete old vectors of {}", file.path().display())
+                })?;
             }
             self.report(file.path(), State::Embedded)?;
         }
@@ -153,7 +185,8 @@ impl Work<'_> {
         batch: &mut Batch<'_>,
         name: usize,
     ) -> Result<(State, Option<Mounted>, Vec<u64>)> {
-        let file = std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+        let file =
+            std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
         let file = Mounted::of(file, path);
         let mut old = Vec::new();
         let mut stale = false;
@@ -167,15 +200,23 @@ impl Work<'_> {
             (false, true) => State::Stale,
             (false, false) => State::Current,
         };
-        let Some(embedder) = embedder else { return Ok((state, None, old)) };
+        let Some(embedder) = embedder else {
+            return Ok((state, None, old));
+        };
         if state == State::Current && !self.args.force {
             return Ok((state, None, old));
         }
         let mark = file.mark()?;
         let mut new = HashSet::new();
-        for (i, piece) in text::read(path, self.args.chunk.map(|c| c as usize))?.iter().enumerate() {
-            let Some(vector) = embedder.embed(&piece.text)? else { continue };
-            self.collection.check_dim(vector.len(), "what the embedder makes")?;
+        for (i, piece) in text::read(path, self.args.chunk.map(|c| c as usize))?
+            .iter()
+            .enumerate()
+        {
+            let Some(vector) = embedder.embed(&piece.text)? else {
+                continue;
+            };
+            self.collection
+                .check_dim(vector.len(), "what the embedder makes")?;
             let key = key(mark.ino, mark.generation, i as u64);
             let range = piece.range.clone().unwrap_or(0..0);
             let place = Place {
@@ -196,10 +237,19 @@ impl Work<'_> {
 
     fn report(&mut self, path: &Path, state: State) -> Result<()> {
         self.counts[state as usize] += 1;
-        let wanted = if self.args.list { matches!(state, State::Missing | State::Stale) } else { self.out.json() };
+        let wanted = if self.args.list {
+            matches!(state, State::Missing | State::Stale)
+        } else {
+            self.out.json()
+        };
         if wanted {
-            let report = Report { path: path.to_string_lossy().into_owned(), state };
-            self.out.result(&report, |r| format!("{:<8} {}", format!("{:?}", r.state).to_lowercase(), r.path))?;
+            let report = Report {
+                path: path.to_string_lossy().into_owned(),
+                state,
+            };
+            self.out.result(&report, |r| {
+                format!("{:<8} {}", format!("{:?}", r.state).to_lowercase(), r.path)
+            })?;
         }
         Ok(())
     }
@@ -215,7 +265,11 @@ impl Work<'_> {
         }
         let [_, _, current, embedded, skipped] = self.counts;
         let mut line = format!("embedded {embedded} files into {}", self.collection.name);
-        for (n, what) in [(current, "were up to date"), (skipped, "have no text"), (self.failed, "failed")] {
+        for (n, what) in [
+            (current, "were up to date"),
+            (skipped, "have no text"),
+            (self.failed, "failed"),
+        ] {
             if n > 0 {
                 line.push_str(&format!(", {n} {what}"));
             }
@@ -228,13 +282,17 @@ impl Work<'_> {
 fn warn_of_models(args: &Args, collection: &Collection, out: &Output) {
     let built_in = collection.model == embedder::MODEL;
     if !args.list && !collection.model.is_empty() && built_in == args.command.is_some() {
-        out.warn(&format!("collection {} says that its vectors come from: {}", collection.name, collection.model));
+        out.warn(&format!(
+            "collection {} says that its vectors come from: {}",
+            collection.name, collection.model
+        ));
     }
 }
 
 /// The key of a file's vector: the same each time the file is embedded.
 fn key(ino: u64, generation: u32, piece: u64) -> u64 {
-    let mut z = ino ^ u64::from(generation).rotate_left(32) ^ piece.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut z =
+        ino ^ u64::from(generation).rotate_left(32) ^ piece.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     for factor in [0xbf58_476d_1ce4_e5b9, 0x94d0_49bb_1331_11eb] {
         z = (z ^ (z >> 30)).wrapping_mul(factor);
     }
@@ -243,15 +301,24 @@ fn key(ino: u64, generation: u32, piece: u64) -> u64 {
 
 /// The regular files at and below a path, in the order of their names, on this device only.
 fn walk(path: &Path, device: u64, files: &mut Vec<PathBuf>) -> Result<()> {
-    let meta = path.symlink_metadata().with_context(|| format!("cannot look at {}", path.display()))?;
+    let meta = path
+        .symlink_metadata()
+        .with_context(|| format!("cannot look at {}", path.display()))?;
     if meta.dev() != device {
-        return Err(usage(format!("{} is on another file system", path.display()))).hint("give paths of one mount only");
+        return Err(usage(format!(
+            "{} is on another file system",
+            path.display()
+        )))
+        .hint("give paths of one mount only");
     }
     if meta.is_file() {
         files.push(path.to_owned());
     } else if meta.is_dir() {
-        let entries = std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let mut below = entries.map(|e| e.map(|e| e.path())).collect::<std::io::Result<Vec<_>>>()?;
+        let entries =
+            std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut below = entries
+            .map(|e| e.map(|e| e.path()))
+            .collect::<std::io::Result<Vec<_>>>()?;
         below.sort_unstable();
         for path in below {
             // What lies on another mount below is left out.
@@ -269,8 +336,9 @@ mod tests {
 
     #[test]
     fn keys_are_stable_and_differ() {
-        let keys: std::collections::HashSet<u64> =
-            (0..100).flat_map(|ino| (0..10).flat_map(move |g| (0..100).map(move |p| key(ino, g, p)))).collect();
+        let keys: std::collections::HashSet<u64> = (0..100)
+            .flat_map(|ino| (0..10).flat_map(move |g| (0..100).map(move |p| key(ino, g, p))))
+            .collect();
         assert_eq!(keys.len(), 100_000);
         assert_eq!(key(257, 1, 0), key(257, 1, 0));
     }

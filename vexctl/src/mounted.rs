@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! A mounted VexFS: any path on it, opened, and what can be asked of the kernel through that.
 
-use crate::abi::vector as abi;
 use crate::abi::ioctl;
+use crate::abi::vector as abi;
 use crate::error::{not_found, HintExt};
 use anyhow::{anyhow, bail, Context, Result};
 use nix::errno::Errno;
@@ -31,8 +31,14 @@ pub struct Collection {
 
 impl Collection {
     fn new(raw: abi::Collection) -> Collection {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes.split(|&b| b == 0).next().unwrap_or(&[])).into_owned();
-        Collection { name: text(&raw.name), model: text(&raw.model), raw }
+        let text = |bytes: &[u8]| {
+            String::from_utf8_lossy(bytes.split(|&b| b == 0).next().unwrap_or(&[])).into_owned()
+        };
+        Collection {
+            name: text(&raw.name),
+            model: text(&raw.model),
+            raw,
+        }
     }
 
     pub fn dim(&self) -> usize {
@@ -59,14 +65,20 @@ impl Mounted {
     /// Opens a path and makes sure that it is on a VexFS.
     pub fn open(path: &Path) -> Result<Mounted> {
         let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-        let mounted = Mounted { file, path: path.to_owned() };
+        let mounted = Mounted {
+            file,
+            path: path.to_owned(),
+        };
         mounted.abi()?;
         Ok(mounted)
     }
 
     /// Wraps a file that is known to be on a VexFS.
     pub fn of(file: File, path: &Path) -> Mounted {
-        Mounted { file, path: path.to_owned() }
+        Mounted {
+            file,
+            path: path.to_owned(),
+        }
     }
 
     pub fn path(&self) -> &Path {
@@ -85,29 +97,38 @@ impl Mounted {
                 Err(anyhow!("{} is not on a mounted VexFS", self.path.display()))
                     .hint("mount one with: mount -t vexfs DEVICE DIRECTORY")
             }
-            Err(e) => Err(e).with_context(|| format!("cannot talk to the file system of {}", self.path.display())),
+            Err(e) => Err(e).with_context(|| {
+                format!("cannot talk to the file system of {}", self.path.display())
+            }),
         }
     }
 
     /// The directory that this file system is mounted on, as far as this descriptor is concerned.
     pub fn mount_point(&self) -> Result<PathBuf> {
-        let fdinfo = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", self.file.as_raw_fd()))
-            .context("cannot read /proc/self/fdinfo")
-            .hint("is /proc mounted?")?;
+        let fdinfo =
+            std::fs::read_to_string(format!("/proc/self/fdinfo/{}", self.file.as_raw_fd()))
+                .context("cannot read /proc/self/fdinfo")
+                .hint("is /proc mounted?")?;
         let id = fdinfo
             .lines()
             .find_map(|l| l.strip_prefix("mnt_id:"))
             .map(str::trim)
             .ok_or_else(|| anyhow!("/proc/self/fdinfo names no mount"))?;
-        let table = std::fs::read("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
+        let table =
+            std::fs::read("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
         for line in table.split(|&b| b == b'\n') {
             let mut fields = line.split(|&b| b == b' ');
             if fields.next() == Some(id.as_bytes()) {
-                let point = fields.nth(3).ok_or_else(|| anyhow!("/proc/self/mountinfo has a short line"))?;
+                let point = fields
+                    .nth(3)
+                    .ok_or_else(|| anyhow!("/proc/self/mountinfo has a short line"))?;
                 return Ok(OsString::from_vec(unescape(point)).into());
             }
         }
-        bail!("the mount of {} is not in /proc/self/mountinfo", self.path.display())
+        bail!(
+            "the mount of {} is not in /proc/self/mountinfo",
+            self.path.display()
+        )
     }
 
     /// Whether this is the root of its mount.
@@ -120,13 +141,17 @@ impl Mounted {
     /// A collection by name.
     pub fn collection(&self, name: &str) -> Result<Collection> {
         let mut arg = abi::Collection::default();
-        put_text(&mut arg.name, name).with_context(|| format!("no collection has the name {name:?}"))?;
+        put_text(&mut arg.name, name)
+            .with_context(|| format!("no collection has the name {name:?}"))?;
         match ioctl(self, abi::IOC_COLLECTION_GET, &mut arg) {
             Ok(_) => Ok(Collection::new(arg)),
             Err(Errno::ENOENT) => {
                 let names: Vec<String> = self.collections()?.into_iter().map(|c| c.name).collect();
                 let hint = if names.is_empty() {
-                    format!("there is none yet; create it: vexctl collection create {} {name} --dim N", self.path.display())
+                    format!(
+                        "there is none yet; create it: vexctl collection create {} {name} --dim N",
+                        self.path.display()
+                    )
                 } else {
                     format!("there are: {}", names.join(", "))
                 };
@@ -141,7 +166,11 @@ impl Mounted {
         let mut all = Vec::new();
         let mut after = 0;
         loop {
-            let mut arg = abi::Collection { id: after, flags: abi::COLLECTION_NEXT, ..Default::default() };
+            let mut arg = abi::Collection {
+                id: after,
+                flags: abi::COLLECTION_NEXT,
+                ..Default::default()
+            };
             match ioctl(self, abi::IOC_COLLECTION_GET, &mut arg) {
                 Ok(_) => {
                     after = arg.id;
@@ -154,8 +183,20 @@ impl Mounted {
     }
 
     /// Creates a collection.
-    pub fn create_collection(&self, name: &str, model: &str, dim: u32, element: u32, metric: u32) -> Result<Collection> {
-        let mut arg = abi::Collection { dim, r#type: element, metric, ..Default::default() };
+    pub fn create_collection(
+        &self,
+        name: &str,
+        model: &str,
+        dim: u32,
+        element: u32,
+        metric: u32,
+    ) -> Result<Collection> {
+        let mut arg = abi::Collection {
+            dim,
+            r#type: element,
+            metric,
+            ..Default::default()
+        };
         put_text(&mut arg.name, name).context("the name is too long")?;
         put_text(&mut arg.model, model).context("the model text is too long")?;
         match ioctl(self, abi::IOC_COLLECTION_CREATE, &mut arg) {
@@ -175,7 +216,10 @@ impl Mounted {
 
     /// Drops a collection.
     pub fn drop_collection(&self, collection: &Collection) -> Result<()> {
-        let mut arg = abi::Collection { id: collection.raw.id, ..Default::default() };
+        let mut arg = abi::Collection {
+            id: collection.raw.id,
+            ..Default::default()
+        };
         match ioctl(self, abi::IOC_COLLECTION_DROP, &mut arg) {
             Ok(_) => Ok(()),
             Err(e @ (Errno::EACCES | Errno::EPERM)) => Err(e)
@@ -188,12 +232,18 @@ impl Mounted {
     /// Notes that the content as it is now is about to be described; returns its version.
     pub fn mark(&self) -> Result<abi::Mark> {
         let mut arg = abi::Mark::default();
-        ioctl(self, abi::IOC_MARK, &mut arg).with_context(|| format!("cannot mark {}", self.path.display()))?;
+        ioctl(self, abi::IOC_MARK, &mut arg)
+            .with_context(|| format!("cannot mark {}", self.path.display()))?;
         Ok(arg)
     }
 
     /// Puts records; each item's status tells how it went. Returns how many went well.
-    pub fn put(&self, collection: &Collection, items: &mut [abi::PutItem], flags: u32) -> Result<usize, Errno> {
+    pub fn put(
+        &self,
+        collection: &Collection,
+        items: &mut [abi::PutItem],
+        flags: u32,
+    ) -> Result<usize, Errno> {
         let mut arg = abi::Put {
             flags,
             collection: collection.raw.id,
@@ -240,13 +290,22 @@ impl Mounted {
 
     /// Deletes all records of this file; returns how many.
     pub fn delete_owned(&self, collection: &Collection) -> Result<u64, Errno> {
-        let mut arg = abi::Delete { flags: abi::DELETE_OWNER, collection: collection.raw.id, ..Default::default() };
+        let mut arg = abi::Delete {
+            flags: abi::DELETE_OWNER,
+            collection: collection.raw.id,
+            ..Default::default()
+        };
         ioctl(self, abi::IOC_DELETE, &mut arg)?;
         Ok(arg.deleted)
     }
 
     /// Lists records: all, by key, or those of this file.
-    pub fn list(&self, collection: &Collection, owned: bool, mut each: impl FnMut(&abi::Record) -> Result<()>) -> Result<()> {
+    pub fn list(
+        &self,
+        collection: &Collection,
+        owned: bool,
+        mut each: impl FnMut(&abi::Record) -> Result<()>,
+    ) -> Result<()> {
         let mut room = vec![abi::Record::default(); 1024];
         let mut cursor = 0;
         loop {
@@ -259,8 +318,9 @@ impl Mounted {
                 record_size: size_of::<abi::Record>() as u32,
                 ..Default::default()
             };
-            ioctl(self, abi::IOC_LIST, &mut arg)
-                .with_context(|| format!("cannot list the records of collection {}", collection.name))?;
+            ioctl(self, abi::IOC_LIST, &mut arg).with_context(|| {
+                format!("cannot list the records of collection {}", collection.name)
+            })?;
             for record in room.iter().take(arg.count as usize) {
                 each(record)?;
             }
@@ -288,7 +348,8 @@ impl Mounted {
             let mut hits = vec![abi::Record::default(); n * k as usize];
             let mut counts = vec![0u32; n];
             let mut arg = abi::Search {
-                flags: if subtree { abi::SEARCH_SUBTREE } else { 0 } | if exact { abi::SEARCH_EXACT } else { 0 },
+                flags: if subtree { abi::SEARCH_SUBTREE } else { 0 }
+                    | if exact { abi::SEARCH_EXACT } else { 0 },
                 collection: collection.raw.id,
                 dim: dim as u32,
                 queries: n as u32,
@@ -318,7 +379,12 @@ pub struct Paths<'a> {
 
 impl<'a> Paths<'a> {
     pub fn new(mounted: &'a Mounted) -> Result<Paths<'a>> {
-        Ok(Paths { mounted, point: mounted.mount_point()?, known: HashMap::new(), room: vec![0; 8192] })
+        Ok(Paths {
+            mounted,
+            point: mounted.mount_point()?,
+            known: HashMap::new(),
+            room: vec![0; 8192],
+        })
     }
 
     /// The path of a record's file; `None` if it is gone or out of reach.
@@ -345,13 +411,20 @@ impl<'a> Paths<'a> {
                 Ok(_) => {
                     let found = self.room.get(..arg.path_len as usize).unwrap_or(&[]);
                     let path = Path::new(std::ffi::OsStr::from_bytes(found));
-                    return Ok(Some(if path == Path::new(".") { self.point.clone() } else { self.point.join(path) }));
+                    return Ok(Some(if path == Path::new(".") {
+                        self.point.clone()
+                    } else {
+                        self.point.join(path)
+                    }));
                 }
                 Err(Errno::ENAMETOOLONG) if self.room.len() < abi::MAX_PATH as usize => {
                     self.room.resize(abi::MAX_PATH as usize, 0);
                 }
                 Err(Errno::ENOENT | Errno::ESTALE | Errno::EACCES) => return Ok(None),
-                Err(e) => return Err(e).with_context(|| format!("cannot find the path of inode {}", record.ino)),
+                Err(e) => {
+                    return Err(e)
+                        .with_context(|| format!("cannot find the path of inode {}", record.ino))
+                }
             }
         }
     }
@@ -361,9 +434,14 @@ impl<'a> Paths<'a> {
 pub fn explain_item(status: i32) -> String {
     let errno = Errno::from_raw(-status);
     match errno {
-        Errno::EINVAL => "refused: a NaN, an infinity, a wrong size, a zero vector under cosine, or a bad range".into(),
+        Errno::EINVAL => {
+            "refused: a NaN, an infinity, a wrong size, a zero vector under cosine, or a bad range"
+                .into()
+        }
         Errno::EEXIST => "the key is there already".into(),
-        Errno::EACCES | Errno::EPERM => "no permission to write the file that the record is of, or was of".into(),
+        Errno::EACCES | Errno::EPERM => {
+            "no permission to write the file that the record is of, or was of".into()
+        }
         Errno::ENOENT => "no such record".into(),
         other => other.desc().into(),
     }

@@ -96,7 +96,11 @@ impl Shown {
             (0, 0) => "whole file".to_owned(),
             (offset, length) => format!("bytes {offset}+{length}"),
         };
-        let mut line = format!("{:>20}  {}  {range}", self.key, self.path.as_deref().unwrap_or("?"));
+        let mut line = format!(
+            "{:>20}  {}  {range}",
+            self.key,
+            self.path.as_deref().unwrap_or("?")
+        );
         if self.stale {
             line.push_str("  stale");
         }
@@ -113,7 +117,10 @@ impl Shown {
 pub fn put(args: PutArgs, out: &Output) -> Result<Exit> {
     let mounted = Mounted::open(&args.file)?;
     if !mounted.file().metadata()?.is_file() {
-        return Err(usage(format!("{} is not a regular file", args.file.display())));
+        return Err(usage(format!(
+            "{} is not a regular file",
+            args.file.display()
+        )));
     }
     let collection = mounted.collection(&args.collection)?;
     let vector = parse_vector(&args.vector)?;
@@ -131,7 +138,11 @@ pub fn put(args: PutArgs, out: &Output) -> Result<Exit> {
     mounted.put(&collection, &mut item, flags).context("put")?;
     if item[0].status != 0 {
         let e = Errno::from_raw(-item[0].status);
-        return Err(anyhow::Error::from(e).context(format!("cannot put key {}: {}", args.key, explain_item(item[0].status))));
+        return Err(anyhow::Error::from(e).context(format!(
+            "cannot put key {}: {}",
+            args.key,
+            explain_item(item[0].status)
+        )));
     }
     if !out.json() {
         out.note(&format!("put key {} on {}", args.key, args.file.display()));
@@ -149,7 +160,10 @@ pub fn get(args: GetArgs, out: &Output) -> Result<Exit> {
         let (record, vector) = match mounted.get(&collection, key) {
             Ok(found) => found,
             Err(Errno::ENOENT) => {
-                return Err(not_found(format!("collection {} has no key {key} that you may read", collection.name)))
+                return Err(not_found(format!(
+                    "collection {} has no key {key} that you may read",
+                    collection.name
+                )))
             }
             Err(e) => return Err(e).with_context(|| format!("cannot get key {key}")),
         };
@@ -170,14 +184,24 @@ pub fn delete(args: DeleteArgs, out: &Output) -> Result<Exit> {
     let collection = mounted.collection(&args.collection)?;
     if args.all {
         if !mounted.file().metadata()?.is_file() {
-            return Err(usage("--all deletes the records of one file: PATH must be that file"))
-                .hint(format!("to delete everything: vexctl collection drop {} {}", args.path.display(), args.collection));
+            return Err(usage(
+                "--all deletes the records of one file: PATH must be that file",
+            ))
+            .hint(format!(
+                "to delete everything: vexctl collection drop {} {}",
+                args.path.display(),
+                args.collection
+            ));
         }
-        let n = mounted.delete_owned(&collection).context("cannot delete the file's records")?;
+        let n = mounted
+            .delete_owned(&collection)
+            .context("cannot delete the file's records")?;
         report(out, n)?;
         return Ok(if n == 0 { Exit::NotFound } else { Exit::Ok });
     }
-    let status = mounted.delete(&collection, &args.key).context("cannot delete")?;
+    let status = mounted
+        .delete(&collection, &args.key)
+        .context("cannot delete")?;
     for (key, &status) in args.key.iter().zip(&status).filter(|(_, &s)| s != 0) {
         out.warn(&format!("key {key}: {}", explain_item(status)));
     }
@@ -192,7 +216,9 @@ pub fn delete(args: DeleteArgs, out: &Output) -> Result<Exit> {
 }
 
 fn report(out: &Output, deleted: u64) -> Result<()> {
-    out.result(&serde_json::json!({ "deleted": deleted }), |_| format!("deleted {deleted}"))
+    out.result(&serde_json::json!({ "deleted": deleted }), |_| {
+        format!("deleted {deleted}")
+    })
 }
 
 /// A batch of records on its way to the kernel. Vectors and files stay alive until it is sent.
@@ -223,7 +249,15 @@ impl<'a> Batch<'a> {
         let bytes = collection.dim() * 4;
         // A quarter of the limit keeps the steps of a progress bar small.
         let room = (abi::MAX_PUT_BYTES / 4 / bytes.max(1)).clamp(1, abi::MAX_PUT);
-        Batch { mounted, collection, flags, vectors: Vec::new(), items: Vec::new(), names: Vec::new(), room }
+        Batch {
+            mounted,
+            collection,
+            flags,
+            vectors: Vec::new(),
+            items: Vec::new(),
+            names: Vec::new(),
+            room,
+        }
     }
 
     /// Adds a vector; `name` comes back if it is refused.
@@ -259,12 +293,26 @@ impl<'a> Batch<'a> {
             item.vector = at;
             at += u64::from(item.vector_len);
         }
-        match self.mounted.put(self.collection, &mut self.items, self.flags) {
+        match self
+            .mounted
+            .put(self.collection, &mut self.items, self.flags)
+        {
             Ok(_) => {}
-            Err(Errno::ENOENT) => return Err(anyhow!("collection {} was dropped meanwhile", self.collection.name)),
+            Err(Errno::ENOENT) => {
+                return Err(anyhow!(
+                    "collection {} was dropped meanwhile",
+                    self.collection.name
+                ))
+            }
             Err(e) => return Err(e).context("the kernel refused the whole batch"),
         }
-        let bad = self.items.iter().zip(&self.names).filter(|(i, _)| i.status != 0).map(|(i, &n)| (n, i.status)).collect();
+        let bad = self
+            .items
+            .iter()
+            .zip(&self.names)
+            .filter(|(i, _)| i.status != 0)
+            .map(|(i, &n)| (n, i.status))
+            .collect();
         self.items.clear();
         self.names.clear();
         self.vectors.clear();

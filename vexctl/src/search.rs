@@ -70,9 +70,18 @@ pub fn run(mut args: Args, out: &Output) -> Result<Exit> {
     // `--text some words PATH` takes PATH for a word.
     let path = match args.path.take() {
         Some(path) => path,
-        None => match args.text.as_mut().filter(|words| words.len() > 1).and_then(Vec::pop) {
+        None => match args
+            .text
+            .as_mut()
+            .filter(|words| words.len() > 1)
+            .and_then(Vec::pop)
+        {
             Some(last) => last.into(),
-            None => return Err(usage("where to search? give the mount point or a path below it")),
+            None => {
+                return Err(usage(
+                    "where to search? give the mount point or a path below it",
+                ))
+            }
         },
     };
     let mounted = Mounted::open(&path)?;
@@ -98,7 +107,9 @@ pub fn run(mut args: Args, out: &Output) -> Result<Exit> {
                 hits.push(hit(record, &path));
             }
         }
-        out.result(&Found { query, hits }, |found| text(found, &collection, many))?;
+        out.result(&Found { query, hits }, |found| {
+            text(found, &collection, many)
+        })?;
     }
     Ok(Exit::Ok)
 }
@@ -168,7 +179,8 @@ fn queries(args: &Args, mounted: &Mounted, collection: &Collection) -> Result<Ve
 
 /// A query from a file: the mean of its vectors, or if it has none, of its text.
 fn like(path: &Path, args: &Args, mounted: &Mounted, collection: &Collection) -> Result<Vec<f32>> {
-    let file = std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let file =
+        std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let mut mean = vec![0f64; collection.dim()];
     let mut count = 0;
     let same = {
@@ -183,24 +195,51 @@ fn like(path: &Path, args: &Args, mounted: &Mounted, collection: &Collection) ->
             Ok(())
         })?;
         for key in keys {
-            let (_, vector) = owner.get(collection, key).with_context(|| format!("cannot read key {key}"))?;
-            let norm = vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-            let scale = if collection.raw.metric == abi::METRIC_COSINE && norm > 0.0 { 1.0 / norm } else { 1.0 };
-            mean.iter_mut().zip(&vector).for_each(|(m, x)| *m += f64::from(*x) * scale);
+            let (_, vector) = owner
+                .get(collection, key)
+                .with_context(|| format!("cannot read key {key}"))?;
+            let norm = vector
+                .iter()
+                .map(|x| f64::from(*x).powi(2))
+                .sum::<f64>()
+                .sqrt();
+            let scale = if collection.raw.metric == abi::METRIC_COSINE && norm > 0.0 {
+                1.0 / norm
+            } else {
+                1.0
+            };
+            mean.iter_mut()
+                .zip(&vector)
+                .for_each(|(m, x)| *m += f64::from(*x) * scale);
             count += 1;
         }
     }
     if count > 0 {
         return Ok(mean.iter().map(|m| (m / f64::from(count)) as f32).collect());
     }
-    let embedder = Embedder::new(args.command.as_deref(), collection)
-        .with_context(|| format!("{} has no vector in collection {}", path.display(), collection.name))?;
+    let embedder = Embedder::new(args.command.as_deref(), collection).with_context(|| {
+        format!(
+            "{} has no vector in collection {}",
+            path.display(),
+            collection.name
+        )
+    })?;
     let pieces = crate::text::read(path, None)?;
     let text = pieces.first().map(|p| p.text.as_str()).unwrap_or("");
     embedder
         .embed(text)?
-        .ok_or_else(|| anyhow!("{} has no vector in collection {}, and no text to make one of", path.display(), collection.name))
-        .hint(format!("collection {} is searched by {}", collection.name, Metric::name(collection.raw.metric)))
+        .ok_or_else(|| {
+            anyhow!(
+                "{} has no vector in collection {}, and no text to make one of",
+                path.display(),
+                collection.name
+            )
+        })
+        .hint(format!(
+            "collection {} is searched by {}",
+            collection.name,
+            Metric::name(collection.raw.metric)
+        ))
 }
 
 #[cfg(test)]
@@ -211,14 +250,26 @@ mod tests {
     #[test]
     fn exactly_one_query_is_asked_for() {
         let parses = |line: &str| Cli::try_parse_from(line.split(' ')).is_ok();
-        assert!(parses("vexctl search /mnt --collection c --vector [1,-2] -k 5 --exact --json"));
-        assert!(parses("vexctl search /mnt --collection c --vectors q.fvecs"));
+        assert!(parses(
+            "vexctl search /mnt --collection c --vector [1,-2] -k 5 --exact --json"
+        ));
+        assert!(parses(
+            "vexctl search /mnt --collection c --vectors q.fvecs"
+        ));
         assert!(parses("vexctl search /mnt --collection c --like file"));
-        assert!(parses("vexctl search /mnt --collection c --text some words -k 3"));
-        assert!(parses("vexctl search --collection c -k 3 --text some words /mnt"));
+        assert!(parses(
+            "vexctl search /mnt --collection c --text some words -k 3"
+        ));
+        assert!(parses(
+            "vexctl search --collection c -k 3 --text some words /mnt"
+        ));
         assert!(!parses("vexctl search /mnt --collection c"));
-        assert!(!parses("vexctl search /mnt --collection c --like file --text words"));
-        assert!(!parses("vexctl search /mnt --collection c --vector [1] -k 0"));
+        assert!(!parses(
+            "vexctl search /mnt --collection c --like file --text words"
+        ));
+        assert!(!parses(
+            "vexctl search /mnt --collection c --vector [1] -k 0"
+        ));
         assert!(!parses("vexctl search --collection c --vector [1]"));
     }
 

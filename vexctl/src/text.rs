@@ -24,19 +24,28 @@ pub struct Piece {
 pub fn read(path: &Path, chunk: Option<usize>) -> Result<Vec<Piece>> {
     let what = || format!("cannot read {}", path.display());
     let mut bytes = Vec::new();
-    File::open(path).with_context(what)?.take(READ_MAX).read_to_end(&mut bytes).with_context(what)?;
+    File::open(path)
+        .with_context(what)?
+        .take(READ_MAX)
+        .read_to_end(&mut bytes)
+        .with_context(what)?;
     Ok(pieces(path, &bytes, chunk))
 }
 
 /// The pieces of a file with this name and these bytes.
 pub fn pieces(path: &Path, bytes: &[u8], chunk: Option<usize>) -> Vec<Piece> {
-    let mut name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut name = path
+        .file_name()
+        .map(|n| n.to_string_lossy().into_owned())
+        .unwrap_or_default();
     let mut unpacked = Vec::new();
     let packed = bytes.starts_with(&[0x1f, 0x8b]);
     if packed {
         name = name.strip_suffix(".gz").unwrap_or(&name).to_owned();
         // What can be read of a damaged file is better than nothing.
-        let _ = flate2::read::MultiGzDecoder::new(bytes).take(READ_MAX).read_to_end(&mut unpacked);
+        let _ = flate2::read::MultiGzDecoder::new(bytes)
+            .take(READ_MAX)
+            .read_to_end(&mut unpacked);
     }
     let content = if packed { &unpacked[..] } else { bytes };
     if content.is_empty() || content.iter().take(8192).any(|&b| b == 0) {
@@ -45,13 +54,21 @@ pub fn pieces(path: &Path, bytes: &[u8], chunk: Option<usize>) -> Vec<Piece> {
     let kind = Kind::of(&name, content);
     // The name says more of a file than most of its words.
     let title = title(path);
-    let whole = |text: String| vec![Piece { range: None, text: format!("{title} {title}\n{text}") }];
+    let whole = |text: String| {
+        vec![Piece {
+            range: None,
+            text: format!("{title} {title}\n{text}"),
+        }]
+    };
     match chunk.filter(|_| !packed) {
         None => whole(kind.strip(&String::from_utf8_lossy(content))),
         Some(chunk) => split(content, chunk)
             .map(|range| {
                 let text = kind.strip(&String::from_utf8_lossy(&content[range.clone()]));
-                Piece { range: Some(range.start as u64..range.end as u64), text }
+                Piece {
+                    range: Some(range.start as u64..range.end as u64),
+                    text,
+                }
             })
             .filter(|p| !p.text.trim().is_empty())
             .collect(),
@@ -61,8 +78,14 @@ pub fn pieces(path: &Path, bytes: &[u8], chunk: Option<usize>) -> Vec<Piece> {
 /// The file's name as words; that of its directory where the name says nothing.
 fn title(path: &Path) -> String {
     let stem = |p: &Path| {
-        let name = p.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        name.split('.').next().unwrap_or("").replace(['-', '_'], " ")
+        let name = p
+            .file_name()
+            .map(|n| n.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        name.split('.')
+            .next()
+            .unwrap_or("")
+            .replace(['-', '_'], " ")
     };
     let own = stem(path);
     match own.to_lowercase().as_str() {
@@ -83,7 +106,11 @@ fn split(content: &[u8], chunk: usize) -> impl Iterator<Item = Range<usize>> + '
             rest.len()
         } else {
             let window = &rest[..chunk];
-            let paragraph = window.windows(2).rposition(|w| w == b"\n\n").filter(|&i| i > chunk / 2).map(|i| i + 2);
+            let paragraph = window
+                .windows(2)
+                .rposition(|w| w == b"\n\n")
+                .filter(|&i| i > chunk / 2)
+                .map(|i| i + 2);
             let line = || window.iter().rposition(|&b| b == b'\n').map(|i| i + 1);
             paragraph.or_else(line).unwrap_or(chunk)
         };
@@ -104,12 +131,22 @@ impl Kind {
         let lower = name.to_lowercase();
         let extension = lower.rsplit_once('.').map_or("", |(_, e)| e);
         let start = String::from_utf8_lossy(&content[..content.len().min(512)]).to_lowercase();
-        if matches!(extension, "html" | "htm" | "xhtml" | "xml" | "svg") || start.contains("<html") || start.contains("<!doctype") {
+        if matches!(extension, "html" | "htm" | "xhtml" | "xml" | "svg")
+            || start.contains("<html")
+            || start.contains("<!doctype")
+        {
             return Kind::Html;
         }
-        let macros = start.lines().filter(|l| l.starts_with('.') || l.starts_with("'\\\"")).count();
+        let macros = start
+            .lines()
+            .filter(|l| l.starts_with('.') || l.starts_with("'\\\""))
+            .count();
         let page = extension.starts_with(|c: char| c.is_ascii_digit()) && extension.len() <= 5;
-        if (page && macros > 0) || macros > 3 || start.starts_with(".th ") || start.starts_with(".dd ") {
+        if (page && macros > 0)
+            || macros > 3
+            || start.starts_with(".th ")
+            || start.starts_with(".dd ")
+        {
             return Kind::Roff;
         }
         Kind::Plain
@@ -135,10 +172,13 @@ fn strip_roff(text: &str) -> String {
                 if request.starts_with("\\\"") || request.starts_with("\\#") {
                     continue;
                 }
-                let (name, arguments) = request.split_once(char::is_whitespace).unwrap_or((request, ""));
+                let (name, arguments) = request
+                    .split_once(char::is_whitespace)
+                    .unwrap_or((request, ""));
                 match name {
-                    "SH" | "SS" | "Sh" | "Ss" | "B" | "I" | "BR" | "IR" | "RB" | "RI" | "BI" | "IB" | "TP" | "Nm" | "Nd"
-                    | "Ar" | "Fl" | "Op" | "It" | "Em" | "Pa" | "Xr" | "Cm" | "Ic" | "Li" | "Dq" | "Sq" => arguments,
+                    "SH" | "SS" | "Sh" | "Ss" | "B" | "I" | "BR" | "IR" | "RB" | "RI" | "BI"
+                    | "IB" | "TP" | "Nm" | "Nd" | "Ar" | "Fl" | "Op" | "It" | "Em" | "Pa"
+                    | "Xr" | "Cm" | "Ic" | "Li" | "Dq" | "Sq" => arguments,
                     "TH" | "Dt" => arguments.split_whitespace().next().unwrap_or(""),
                     _ => continue,
                 }
@@ -171,7 +211,9 @@ fn strip_roff(text: &str) -> String {
                     out.push(' ');
                 }
                 Some('s') => {
-                    let digits = after.as_str().trim_start_matches(|c: char| c.is_ascii_digit() || c == '+' || c == '-');
+                    let digits = after
+                        .as_str()
+                        .trim_start_matches(|c: char| c.is_ascii_digit() || c == '+' || c == '-');
                     after = digits.chars();
                 }
                 Some('"') => after = "".chars(),
@@ -208,7 +250,11 @@ fn strip_tags(text: &str) -> String {
     while let Some(at) = rest.find('<') {
         out.push_str(&rest[..at]);
         rest = &rest[at..];
-        let lower: String = rest.chars().take(8).collect::<String>().to_ascii_lowercase();
+        let lower: String = rest
+            .chars()
+            .take(8)
+            .collect::<String>()
+            .to_ascii_lowercase();
         let end = if lower.starts_with("<!--") {
             "-->"
         } else if lower.starts_with("<script") {
@@ -225,7 +271,14 @@ fn strip_tags(text: &str) -> String {
         out.push(' ');
     }
     out.push_str(rest);
-    for (entity, c) in [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&nbsp;", " "), ("&#39;", "'"), ("&amp;", "&")] {
+    for (entity, c) in [
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&quot;", "\""),
+        ("&nbsp;", " "),
+        ("&#39;", "'"),
+        ("&amp;", "&"),
+    ] {
         if out.contains(entity) {
             out = out.replace(entity, c);
         }
@@ -243,15 +296,27 @@ mod tests {
         let page = ".\\\" A comment\n.TH GZIP 1 local\n.SH NAME\ngzip, gunzip \\- compress or \\fIexpand\\fR files\n.de XX\n.B \\-\\-force\nsize\\s-2small\\s0 \\(bu \\*(Aqx\\*(Aq\n";
         assert_eq!(Kind::of("gzip.1", page.as_bytes()), Kind::Roff);
         let text = strip_roff(page);
-        assert!(text.contains("gzip, gunzip - compress or expand files"), "{text}");
-        assert!(text.contains("--force") && text.contains("sizesmall") && text.contains("GZIP"), "{text}");
-        assert!(!text.contains("comment") && !text.contains("XX") && !text.contains("Aq"), "{text}");
+        assert!(
+            text.contains("gzip, gunzip - compress or expand files"),
+            "{text}"
+        );
+        assert!(
+            text.contains("--force") && text.contains("sizesmall") && text.contains("GZIP"),
+            "{text}"
+        );
+        assert!(
+            !text.contains("comment") && !text.contains("XX") && !text.contains("Aq"),
+            "{text}"
+        );
     }
 
     #[test]
     fn tags_are_no_words() {
         let text = strip_tags("<html><style>p {}</style><p class=\"x\">Fish &amp; chips<br/>now<!-- not --></p><script>var y</script>");
-        assert_eq!(text.split_whitespace().collect::<Vec<_>>(), ["Fish", "&", "chips", "now"]);
+        assert_eq!(
+            text.split_whitespace().collect::<Vec<_>>(),
+            ["Fish", "&", "chips", "now"]
+        );
         assert_eq!(strip_tags("a < b and no end <p").trim(), "a");
     }
 
@@ -285,7 +350,11 @@ mod tests {
 
     #[test]
     fn names_count_as_words() {
-        assert!(pieces(Path::new("/doc/tar/README"), b"text", None)[0].text.starts_with("tar README"));
-        assert!(pieces(Path::new("/doc/disk-usage.txt"), b"text", None)[0].text.starts_with("disk usage"));
+        assert!(pieces(Path::new("/doc/tar/README"), b"text", None)[0]
+            .text
+            .starts_with("tar README"));
+        assert!(pieces(Path::new("/doc/disk-usage.txt"), b"text", None)[0]
+            .text
+            .starts_with("disk usage"));
     }
 }

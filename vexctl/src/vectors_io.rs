@@ -63,7 +63,10 @@ impl VectorFile {
                 }
                 let row = 4 + 4 * dim as u64;
                 if len % row != 0 {
-                    bail!("{}: {len} bytes are not whole vectors of {dim} numbers", what());
+                    bail!(
+                        "{}: {len} bytes are not whole vectors of {dim} numbers",
+                        what()
+                    );
                 }
                 (Number::F32, dim as usize, (len / row) as usize, true)
             }
@@ -82,24 +85,42 @@ impl VectorFile {
                 (head.number, dim, count, false)
             }
             _ => {
-                return Err(anyhow!("cannot tell what {} is from its name", path.display()))
-                    .hint("files of vectors end in .fvecs or .npy")
+                return Err(anyhow!(
+                    "cannot tell what {} is from its name",
+                    path.display()
+                ))
+                .hint("files of vectors end in .fvecs or .npy")
             }
         };
-        Ok(VectorFile { reader, path: path.to_owned(), number, fvecs, dim, count, row: Vec::new() })
+        Ok(VectorFile {
+            reader,
+            path: path.to_owned(),
+            number,
+            fvecs,
+            dim,
+            count,
+            row: Vec::new(),
+        })
     }
 
     /// Appends the next vector to `to`.
     pub fn next(&mut self, to: &mut Vec<f32>) -> Result<()> {
         let head = if self.fvecs { 4 } else { 0 };
         self.row.resize(head + self.dim * self.number.size(), 0);
-        self.reader.read_exact(&mut self.row).with_context(|| format!("cannot read {}", self.path.display()))?;
+        self.reader
+            .read_exact(&mut self.row)
+            .with_context(|| format!("cannot read {}", self.path.display()))?;
         let (dim, numbers) = self.row.split_at(head);
         if self.fvecs && dim != (self.dim as i32).to_le_bytes() {
-            bail!("{} has vectors of different dimensions", self.path.display());
+            bail!(
+                "{} has vectors of different dimensions",
+                self.path.display()
+            );
         }
         match self.number {
-            Number::F16 => to.extend(chunks::<2>(numbers).map(|b| half_to_f32(u16::from_le_bytes(b)))),
+            Number::F16 => {
+                to.extend(chunks::<2>(numbers).map(|b| half_to_f32(u16::from_le_bytes(b))))
+            }
             Number::F64 => to.extend(chunks::<8>(numbers).map(|b| f64::from_le_bytes(b) as f32)),
             _ => to.extend(chunks::<4>(numbers).map(f32::from_le_bytes)),
         }
@@ -117,7 +138,9 @@ impl VectorFile {
 }
 
 fn chunks<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> + '_ {
-    bytes.chunks_exact(N).map(|b| b.try_into().expect("exact chunks"))
+    bytes
+        .chunks_exact(N)
+        .map(|b| b.try_into().expect("exact chunks"))
 }
 
 /// The f32 of an IEEE 754 binary16.
@@ -172,7 +195,9 @@ fn npy_header(reader: &mut impl Read) -> Result<Header> {
     reader.read_exact(&mut text)?;
     let text = String::from_utf8_lossy(&text);
     let field = |name: &str| -> Result<&str> {
-        let at = text.find(&format!("'{name}'")).ok_or_else(|| anyhow!("no {name} in its header"))?;
+        let at = text
+            .find(&format!("'{name}'"))
+            .ok_or_else(|| anyhow!("no {name} in its header"))?;
         let rest = &text[at + name.len() + 2..];
         Ok(rest.trim_start_matches([':', ' ']))
     };
@@ -180,12 +205,18 @@ fn npy_header(reader: &mut impl Read) -> Result<Header> {
         bail!("its numbers are in Fortran order (save numpy.ascontiguousarray(a) instead)");
     }
     let shape = field("shape")?;
-    let shape = shape.strip_prefix('(').and_then(|s| s.split(')').next()).ok_or_else(|| anyhow!("no shape"))?;
+    let shape = shape
+        .strip_prefix('(')
+        .and_then(|s| s.split(')').next())
+        .ok_or_else(|| anyhow!("no shape"))?;
     let shape = shape
         .split(',')
         .map(str::trim)
         .filter(|s| !s.is_empty())
-        .map(|s| s.parse::<usize>().map_err(|_| anyhow!("bad shape ({shape})")))
+        .map(|s| {
+            s.parse::<usize>()
+                .map_err(|_| anyhow!("bad shape ({shape})"))
+        })
         .collect::<Result<Vec<_>>>()?;
     let descr = field("descr")?.trim_start_matches('\'');
     let descr = descr.split('\'').next().unwrap_or("");
@@ -203,7 +234,11 @@ fn npy_header(reader: &mut impl Read) -> Result<Header> {
         "u8" => Number::Unsigned(8),
         _ => bail!("numbers of type {descr:?}, not little-endian f2, f4 or f8"),
     };
-    Ok(Header { number, shape, len: before + u64::from(len) })
+    Ok(Header {
+        number,
+        shape,
+        len: before + u64::from(len),
+    })
 }
 
 /// Reads keys: a `.npy` of integers in one dimension, or text with one number a line.
@@ -227,12 +262,18 @@ pub fn read_keys(path: &Path) -> Result<Vec<u64>> {
             let negative = matches!(head.number, Number::Signed(_)) && b[size - 1] & 0x80 != 0;
             (!negative).then_some(u64::from_le_bytes(wide))
         });
-        return keys.map(|k| k.ok_or_else(|| anyhow!("{}: a key is negative", what()))).collect();
+        return keys
+            .map(|k| k.ok_or_else(|| anyhow!("{}: a key is negative", what())))
+            .collect();
     }
     let text = std::fs::read_to_string(path).with_context(what)?;
     text.lines()
         .enumerate()
-        .map(|(i, l)| l.trim().parse().with_context(|| format!("{}: line {}: {l:?} is no number", what(), i + 1)))
+        .map(|(i, l)| {
+            l.trim()
+                .parse()
+                .with_context(|| format!("{}: line {}: {l:?} is no number", what(), i + 1))
+        })
         .collect()
 }
 
@@ -249,7 +290,8 @@ mod tests {
     use super::*;
 
     fn npy(descr: &str, shape: &str, data: &[u8]) -> tempfile::NamedTempFile {
-        let mut head = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
+        let mut head =
+            format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
         while (10 + head.len() + 1) % 64 != 0 {
             head.push(' ');
         }
@@ -265,14 +307,27 @@ mod tests {
 
     #[test]
     fn numpy_files_are_read_in_all_float_types() {
-        let f4: Vec<u8> = [1.0f32, -2.5, 0.0, 4.0].iter().flat_map(|x| x.to_le_bytes()).collect();
-        let f8: Vec<u8> = [1.0f64, -2.5, 0.0, 4.0].iter().flat_map(|x| x.to_le_bytes()).collect();
-        let f2: Vec<u8> = [0x3c00u16, 0xc100, 0, 0x4400].iter().flat_map(|x| x.to_le_bytes()).collect();
+        let f4: Vec<u8> = [1.0f32, -2.5, 0.0, 4.0]
+            .iter()
+            .flat_map(|x| x.to_le_bytes())
+            .collect();
+        let f8: Vec<u8> = [1.0f64, -2.5, 0.0, 4.0]
+            .iter()
+            .flat_map(|x| x.to_le_bytes())
+            .collect();
+        let f2: Vec<u8> = [0x3c00u16, 0xc100, 0, 0x4400]
+            .iter()
+            .flat_map(|x| x.to_le_bytes())
+            .collect();
         for (descr, data) in [("<f4", &f4), ("<f8", &f8), ("<f2", &f2)] {
             let file = npy(descr, "(2, 2)", data);
             let vectors = VectorFile::open(file.path()).unwrap();
             assert_eq!((vectors.dim, vectors.count), (2, 2));
-            assert_eq!(vectors.read_all().unwrap(), [1.0, -2.5, 0.0, 4.0], "{descr}");
+            assert_eq!(
+                vectors.read_all().unwrap(),
+                [1.0, -2.5, 0.0, 4.0],
+                "{descr}"
+            );
         }
     }
 
@@ -286,7 +341,7 @@ mod tests {
             ("<f4", "(99999999999999, 99999999)", &[0; 4], "shorter"),
         ] {
             let file = npy(descr, shape, data);
-            let e = VectorFile::open(file.path()).err().expect(reason);
+            let e = VectorFile::open(file.path()).expect_err(reason);
             assert!(format!("{e:#}").contains(reason), "{e:#}");
         }
     }
@@ -298,9 +353,15 @@ mod tests {
             bytes.extend(2i32.to_le_bytes());
             bytes.extend(v.iter().flat_map(|x| x.to_le_bytes()));
         }
-        let file = tempfile::Builder::new().suffix(".fvecs").tempfile().unwrap();
+        let file = tempfile::Builder::new()
+            .suffix(".fvecs")
+            .tempfile()
+            .unwrap();
         std::fs::write(file.path(), &bytes).unwrap();
-        assert_eq!(VectorFile::open(file.path()).unwrap().read_all().unwrap(), [1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(
+            VectorFile::open(file.path()).unwrap().read_all().unwrap(),
+            [1.0, 2.0, 3.0, 4.0]
+        );
         std::fs::write(file.path(), &bytes[..20]).unwrap();
         assert!(VectorFile::open(file.path()).is_err());
         bytes[12] = 3;

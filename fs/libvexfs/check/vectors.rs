@@ -23,14 +23,23 @@ const OF_COLLECTIONS: [u8; 5] = [key::SLOT, key::KEY, key::OWNER, key::FREE, key
 
 impl<S: Store> Checker<'_, S> {
     /// Checks a record of one of the kinds that belong to vectors; says false to others.
-    pub(super) fn vector_record(&mut self, i: &Inode, bno: u64, record: u8, rest: u128, value: &[u8]) -> Result<bool> {
+    pub(super) fn vector_record(
+        &mut self,
+        i: &Inode,
+        bno: u64,
+        record: u8,
+        rest: u128,
+        value: &[u8],
+    ) -> Result<bool> {
         let right = match record {
             kind::STALE => Range::parse(rest, value)
                 .is_ok_and(|r| r.version <= i.data_version && i.state & STATE_EMBEDDED != 0),
             key::COLLECTION => {
                 let id = u32::try_from(rest);
                 let known = id.is_ok_and(|id| (1..self.sb.next_collection).contains(&id));
-                known && i.ino == self.sb.system_ino && Collection::parse(rest as u32, value).is_ok()
+                known
+                    && i.ino == self.sb.system_ino
+                    && Collection::parse(rest as u32, value).is_ok()
             }
             key::EMBEDDED_IN => {
                 let id = u32::try_from(rest);
@@ -47,7 +56,11 @@ impl<S: Store> Checker<'_, S> {
         };
         let internal = i.state & STATE_INTERNAL != 0;
         if !right || (OF_COLLECTIONS.contains(&record) && !internal) {
-            self.bad(i.ino, bno, format!("vectors: an impossible record of kind {record}"));
+            self.bad(
+                i.ino,
+                bno,
+                format!("vectors: an impossible record of kind {record}"),
+            );
         }
         Ok(true)
     }
@@ -62,7 +75,11 @@ impl<S: Store> Checker<'_, S> {
             self.bad(i.ino, 0, "vectors: too many changed ranges");
         }
         if i.marked_version > i.data_version {
-            self.bad(i.ino, 0, "vectors: a version is described that the file never had");
+            self.bad(
+                i.ino,
+                0,
+                "vectors: a version is described that the file never had",
+            );
         }
         if OF_COLLECTIONS.iter().any(|k| attrs.count(*k) != 0) {
             self.collection_inode(i, attrs);
@@ -91,12 +108,20 @@ impl<S: Store> Checker<'_, S> {
         ] {
             let found = attrs.count(kind);
             if found != wanted {
-                self.bad(i.ino, 0, format!("vectors: {found} {what}, rightly {wanted}"));
+                self.bad(
+                    i.ino,
+                    0,
+                    format!("vectors: {found} {what}, rightly {wanted}"),
+                );
             }
         }
         let next = u64::from(counts.next);
         if seen.slots != u128::from(next) * u128::from(next.saturating_sub(1)) / 2 {
-            self.bad(i.ino, 0, "vectors: a slot is neither free nor in use, or both");
+            self.bad(
+                i.ino,
+                0,
+                "vectors: a slot is neither free nor in use, or both",
+            );
         }
         if seen.keys != 0 {
             self.bad(i.ino, 0, "vectors: a key leads to another record's slot");
@@ -138,7 +163,10 @@ impl Seen {
 
 /// Mixes a number and a slot (the finaliser of MurmurHash3).
 fn hash(number: u64, slot: u32) -> u64 {
-    let mut z = number ^ u64::from(slot).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut z = number
+        ^ u64::from(slot)
+            .wrapping_add(1)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     z = (z ^ (z >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     z ^ (z >> 33)

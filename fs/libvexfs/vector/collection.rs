@@ -6,7 +6,7 @@ use super::slots::Counts;
 use super::{key, MAX_DIM};
 use crate::libvexfs::credits::{self, blocks};
 use crate::libvexfs::errno::euclean;
-use crate::libvexfs::format::inode::{S_IFREG, STATE_INTERNAL};
+use crate::libvexfs::format::inode::{STATE_INTERNAL, S_IFREG};
 use crate::libvexfs::format::{le32, le64, put, put32, put64, Inode, Time};
 use crate::libvexfs::journal::Store;
 use crate::libvexfs::{Fs, Mode};
@@ -85,7 +85,10 @@ impl<const N: usize> Text<N> {
     pub fn new(text: &[u8]) -> Option<Self> {
         let mut bytes = [0; N];
         bytes.get_mut(..text.len())?.copy_from_slice(text);
-        Some(Text { bytes, len: u8::try_from(text.len()).ok()? })
+        Some(Text {
+            bytes,
+            len: u8::try_from(text.len()).ok()?,
+        })
     }
 
     /// The bytes.
@@ -153,7 +156,16 @@ impl Collection {
         let (name, model) = (self.name.as_bytes(), self.model.as_bytes());
         b.fill(0);
         put32(b, 0, self.dim);
-        put(b, 4, &[self.element as u8, self.metric as u8, self.name.len, self.model.len]);
+        put(
+            b,
+            4,
+            &[
+                self.element as u8,
+                self.metric as u8,
+                self.name.len,
+                self.model.len,
+            ],
+        );
         put64(b, 8, self.ino);
         put32(b, 16, self.generation);
         put32(b, 20, self.uid);
@@ -185,7 +197,10 @@ impl Collection {
             ino: le64(b, 8),
             generation: le32(b, 16),
             uid: le32(b, 20),
-            created: Time { sec: le64(b, 24) as i64, nsec: le32(b, 32) },
+            created: Time {
+                sec: le64(b, 24) as i64,
+                nsec: le32(b, 32),
+            },
             name: Text::new(name).ok_or_else(euclean)?,
             model: Text::new(model).ok_or_else(euclean)?,
         };
@@ -223,14 +238,18 @@ impl<S: Store> Fs<S> {
 
     /// The collection with this id.
     pub fn collection(&self, system: &Inode, id: u32) -> Result<Option<Collection>> {
-        self.tree_lookup(system.attr_root(), key::collection(id), |b| Collection::parse(id, b))?
-            .transpose()
-            .map_err(|_| self.damaged(system.ino, 0, "a collection has a bad record"))
+        self.tree_lookup(system.attr_root(), key::collection(id), |b| {
+            Collection::parse(id, b)
+        })?
+        .transpose()
+        .map_err(|_| self.damaged(system.ino, 0, "a collection has a bad record"))
     }
 
     /// The collection with the lowest id above `id`.
     pub fn collection_after(&self, system: &Inode, id: u32) -> Result<Option<Collection>> {
-        let Some(from) = id.checked_add(1) else { return Ok(None) };
+        let Some(from) = id.checked_add(1) else {
+            return Ok(None);
+        };
         let found = self.tree_next(system.attr_root(), key::collection(from), |k, b| {
             (key::kind(k) == key::COLLECTION).then(|| Collection::parse(k as u32, b))
         })?;
@@ -265,7 +284,9 @@ impl<S: Store> Fs<S> {
         system: &mut Inode,
         new: &NewCollection<'_>,
     ) -> Result<(Collection, Inode)> {
-        let name = Text::new(new.name).filter(|_| valid_name(new.name)).ok_or(EINVAL)?;
+        let name = Text::new(new.name)
+            .filter(|_| valid_name(new.name))
+            .ok_or(EINVAL)?;
         let model = Text::new(new.model).ok_or(EINVAL)?;
         if !(1..=MAX_DIM).contains(&new.dim) || model.as_bytes().contains(&0) {
             return Err(EINVAL);
@@ -280,7 +301,9 @@ impl<S: Store> Fs<S> {
             count += 1;
         }
         let id = self.superblock().next_collection;
-        let Some(next) = id.checked_add(1) else { return Err(EMFILE) };
+        let Some(next) = id.checked_add(1) else {
+            return Err(EMFILE);
+        };
         if count >= COLLECTIONS_MAX {
             return Err(EMFILE);
         }
@@ -308,7 +331,13 @@ impl<S: Store> Fs<S> {
         self.tree_insert(t, &mut space, inode.attr_root_mut(), key::counts(), &counts)?;
         let mut room = [0; VALUE_MAX];
         let value = collection.format(&mut room);
-        self.tree_insert(t, &mut space, system.attr_root_mut(), key::collection(id), value)?;
+        self.tree_insert(
+            t,
+            &mut space,
+            system.attr_root_mut(),
+            key::collection(id),
+            value,
+        )?;
         self.update_superblock(t, |sb| sb.next_collection = next)?;
         self.log_inode(t, &inode)?;
         self.log_inode(t, system)?;

@@ -27,8 +27,14 @@ impl<V: Copy> Memo<V> {
     ///
     /// `ENOMEM`.
     pub fn new() -> Result<Self> {
-        let nothing = Entry { ino: 0, generation: 0, verdict: None };
-        Ok(Memo { entries: KVec::from_elem(nothing, SIZE, GFP_KERNEL)? })
+        let nothing = Entry {
+            ino: 0,
+            generation: 0,
+            verdict: None,
+        };
+        Ok(Memo {
+            entries: KVec::from_elem(nothing, SIZE, GFP_KERNEL)?,
+        })
     }
 
     fn place(ino: u64) -> usize {
@@ -49,7 +55,11 @@ impl<V: Copy> Memo<V> {
     /// Remembers a verdict.
     pub fn set(&mut self, ino: u64, generation: u32, verdict: V) {
         if let Some(entry) = self.entries.get_mut(Self::place(ino)) {
-            *entry = Entry { ino, generation, verdict: Some(verdict) };
+            *entry = Entry {
+                ino,
+                generation,
+                verdict: Some(verdict),
+            };
         }
     }
 

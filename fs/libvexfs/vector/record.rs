@@ -121,8 +121,9 @@ pub struct Publish {
 impl<S: Store> Fs<S> {
     /// The slot of the record with the caller's `key`.
     pub fn slot_of_key(&self, collection: &Inode, key: u64) -> Result<Option<u32>> {
-        let found =
-            self.tree_lookup(collection.attr_root(), key::by_key(key), |b| (b.len() == 4).then(|| le32(b, 0)))?;
+        let found = self.tree_lookup(collection.attr_root(), key::by_key(key), |b| {
+            (b.len() == 4).then(|| le32(b, 0))
+        })?;
         match found {
             Some(None) => Err(self.damaged(collection.ino, 0, "a vector's key has a bad value")),
             Some(slot) => Ok(slot),
@@ -187,14 +188,18 @@ impl<S: Store> Fs<S> {
     ) -> Result {
         let last = key::owner(ino, u32::MAX);
         let mut left = room;
-        self.tree_scan(collection.attr_root(), key::owner(ino, from), &mut |k, _| {
-            if k > last || left == 0 {
-                return Ok(false);
-            }
-            out.push(k as u32, GFP_KERNEL)?;
-            left -= 1;
-            Ok(left > 0)
-        })
+        self.tree_scan(
+            collection.attr_root(),
+            key::owner(ino, from),
+            &mut |k, _| {
+                if k > last || left == 0 {
+                    return Ok(false);
+                }
+                out.push(k as u32, GFP_KERNEL)?;
+                left -= 1;
+                Ok(left > 0)
+            },
+        )
     }
 
     /// Publishes records whose vectors have reached the disk, replacing those of the
@@ -243,20 +248,32 @@ impl<S: Store> Fs<S> {
         let free = self.free_slot(collection, slot)?;
         // Slots behind `next` are taken in order, so that each one below is in use or free.
         let fresh = slot == counts.next && slot < MAX_SLOTS && free.is_none();
-        if !fresh && !(slot < counts.next && free.is_some()) {
+        if !(fresh || slot < counts.next && free.is_some()) {
             return Err(self.damaged(collection.ino, 0, "a vector's new slot is not free"));
         }
         let old = match self.slot_of_key(collection, item.record.key)? {
             Some(old_slot) => match self.record(collection, old_slot)? {
                 Some(old) if old.key == item.record.key => Some((old_slot, old)),
                 _ => {
-                    return Err(self.damaged(collection.ino, 0, "a vector's key leads to no record"));
+                    return Err(self.damaged(
+                        collection.ino,
+                        0,
+                        "a vector's key leads to no record",
+                    ));
                 }
             },
             None => None,
         };
         let sequence = free.map_or(1, |f| f.sequence.wrapping_add(1));
-        Ok(Plan { slot, record: Record { sequence, ..item.record }, fresh, old })
+        Ok(Plan {
+            slot,
+            record: Record {
+                sequence,
+                ..item.record
+            },
+            fresh,
+            old,
+        })
     }
 
     fn apply_publish(
@@ -267,9 +284,26 @@ impl<S: Store> Fs<S> {
         counts: &mut Counts,
         plan: &Plan,
     ) -> Result {
-        let Plan { slot, record, fresh, old } = *plan;
-        self.tree_insert(t, space, collection.attr_root_mut(), key::slot(slot), &record.format())?;
-        self.tree_insert(t, space, collection.attr_root_mut(), key::owner(record.ino, slot), &[])?;
+        let Plan {
+            slot,
+            record,
+            fresh,
+            old,
+        } = *plan;
+        self.tree_insert(
+            t,
+            space,
+            collection.attr_root_mut(),
+            key::slot(slot),
+            &record.format(),
+        )?;
+        self.tree_insert(
+            t,
+            space,
+            collection.attr_root_mut(),
+            key::owner(record.ino, slot),
+            &[],
+        )?;
         if fresh {
             counts.next = slot + 1;
         } else {
@@ -298,10 +332,20 @@ impl<S: Store> Fs<S> {
         slot: u32,
         record: &Record,
     ) -> Result {
-        let free = FreeSlot { tid: t.tid(), mount: self.sb.mount_count, sequence: record.sequence };
+        let free = FreeSlot {
+            tid: t.tid(),
+            mount: self.sb.mount_count,
+            sequence: record.sequence,
+        };
         self.tree_remove(t, collection.attr_root_mut(), key::slot(slot))?;
         self.tree_remove(t, collection.attr_root_mut(), key::owner(record.ino, slot))?;
-        self.tree_insert(t, space, collection.attr_root_mut(), key::free(slot), &free.format())
+        self.tree_insert(
+            t,
+            space,
+            collection.attr_root_mut(),
+            key::free(slot),
+            &free.format(),
+        )
     }
 
     /// Removes the records in `slots`; those that are not in use are passed over. Returns

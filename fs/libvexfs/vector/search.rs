@@ -43,8 +43,13 @@ pub trait Scan {
     /// # Errors
     ///
     /// `EIO`, `ENOMEM`, `EINTR`.
-    fn score(&mut self, queries: Range<usize>, slots: Range<u32>, stride: usize, keys: &mut [u32])
-        -> Result;
+    fn score(
+        &mut self,
+        queries: Range<usize>,
+        slots: Range<u32>,
+        stride: usize,
+        keys: &mut [u32],
+    ) -> Result;
 
     /// The true key of a query and a slot.
     ///
@@ -90,7 +95,9 @@ pub fn exact(scan: &mut impl Scan, queries: usize, k: usize) -> Result<KVec<KVVe
         scan.pause()?;
         records.clear();
         scan.records(from, BATCH, &mut records)?;
-        let Some(&(last, _)) = records.last() else { break };
+        let Some(&(last, _)) = records.last() else {
+            break;
+        };
         let mut rest = records.as_slice();
         while !rest.is_empty() {
             let (run, after) = rest.split_at(run_length(rest));
@@ -130,20 +137,29 @@ fn batch(
     bounds: &mut [u32],
     keys: &mut [u32],
 ) -> Result {
-    let (Some(&(first, _)), Some(&(last, _))) = (run.first(), run.last()) else { return Ok(()) };
+    let (Some(&(first, _)), Some(&(last, _))) = (run.first(), run.last()) else {
+        return Ok(());
+    };
     let slots = first..last.saturating_add(1);
     let width = slots.len();
     let mut at = 0;
     while at < tops.len() {
         let some = at..tops.len().min(at + QUERIES);
         at = some.end;
-        let Some(keys) = keys.get_mut(..some.len() * width) else { return Err(EINVAL) };
+        let Some(keys) = keys.get_mut(..some.len() * width) else {
+            return Err(EINVAL);
+        };
         scan.score(some.clone(), slots.clone(), width, keys)?;
         for q in some.clone() {
             let row = keys.get((q - some.start) * width..).unwrap_or(&[]);
-            let (Some(top), Some(bound)) = (tops.get_mut(q), bounds.get_mut(q)) else { continue };
+            let (Some(top), Some(bound)) = (tops.get_mut(q), bounds.get_mut(q)) else {
+                continue;
+            };
             for (slot, record) in run {
-                let key = row.get((slot - first) as usize).copied().unwrap_or(u32::MAX);
+                let key = row
+                    .get((slot - first) as usize)
+                    .copied()
+                    .unwrap_or(u32::MAX);
                 if key <= *bound {
                     candidate(scan, q, *slot, record, top, bound)?;
                 }
@@ -166,7 +182,11 @@ fn candidate(
     if !top.wants(key, slot) || !scan.visible(record)? || !scan.unchanged(slot, record)? {
         return Ok(());
     }
-    top.add(Hit { key, slot, record: *record })?;
+    top.add(Hit {
+        key,
+        slot,
+        record: *record,
+    })?;
     if let Some(worst) = top.worst() {
         *bound = scan.bound(worst);
     }

@@ -46,7 +46,11 @@ impl Counts {
     ///
     /// `EUCLEAN` if the totals contradict each other.
     pub fn parse(b: &[u8]) -> Result<Counts> {
-        let counts = Counts { next: le32(b, 0), live: le64(b, 8), free: le64(b, 16) };
+        let counts = Counts {
+            next: le32(b, 0),
+            live: le64(b, 8),
+            free: le64(b, 16),
+        };
         let sum = counts.live.checked_add(counts.free);
         if b.len() != COUNTS_LEN || sum != Some(counts.next.into()) || counts.next > MAX_SLOTS {
             return Err(euclean());
@@ -85,7 +89,11 @@ impl FreeSlot {
         if b.len() != FREE_LEN {
             return Err(euclean());
         }
-        Ok(FreeSlot { tid: le32(b, 0), mount: le32(b, 4), sequence: le32(b, 8) })
+        Ok(FreeSlot {
+            tid: le32(b, 0),
+            mount: le32(b, 4),
+            sequence: le32(b, 8),
+        })
     }
 }
 
@@ -107,7 +115,13 @@ impl<S: Store> Fs<S> {
         collection: &mut Inode,
         counts: &Counts,
     ) -> Result {
-        self.tree_replace(t, space, collection.attr_root_mut(), key::counts(), &counts.format())
+        self.tree_replace(
+            t,
+            space,
+            collection.attr_root_mut(),
+            key::counts(),
+            &counts.format(),
+        )
     }
 
     /// The free-slot record of `slot`.
@@ -144,13 +158,12 @@ impl<S: Store> Fs<S> {
                 Ok(left > 0)
             })?;
         }
-        let mut next = counts.next;
-        for _ in 0..left {
-            if next >= MAX_SLOTS {
-                return Err(EFBIG);
-            }
+        let end = u64::from(counts.next) + left as u64;
+        if end > MAX_SLOTS.into() {
+            return Err(EFBIG);
+        }
+        for next in counts.next..end as u32 {
             out.push(next, GFP_KERNEL)?;
-            next += 1;
         }
         Ok(())
     }

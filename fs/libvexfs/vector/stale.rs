@@ -61,7 +61,11 @@ impl Range {
     /// `EUCLEAN` if it is none.
     pub fn parse(k: u128, b: &[u8]) -> Result<Range> {
         let start = u64::try_from(k & !(0xff << 120)).map_err(|_| euclean())?;
-        let range = Range { start, end: le64(b, 0), version: le64(b, 8) };
+        let range = Range {
+            start,
+            end: le64(b, 0),
+            version: le64(b, 8),
+        };
         if b.len() != VALUE_LEN || range.end <= range.start || range.version == 0 {
             return Err(euclean());
         }
@@ -97,12 +101,18 @@ pub fn cover(ranges: &mut KVec<Range>, new: Range) -> Result {
     };
     let mut added = false;
     for r in &old {
-        add(Range { end: r.end.min(new.start), ..*r })?;
+        add(Range {
+            end: r.end.min(new.start),
+            ..*r
+        })?;
         if r.end > new.start && !added {
             add(new)?;
             added = true;
         }
-        add(Range { start: r.start.max(new.end), ..*r })?;
+        add(Range {
+            start: r.start.max(new.end),
+            ..*r
+        })?;
     }
     if !added {
         add(new)?;
@@ -116,7 +126,11 @@ pub fn cover(ranges: &mut KVec<Range>, new: Range) -> Result {
 /// Merges the two neighbours that are closest together.
 fn merge_nearest(ranges: &mut KVec<Range>) -> Result {
     let gap = |pair: &[Range]| pair[1].start - pair[0].end;
-    let nearest = ranges.windows(2).enumerate().min_by_key(|(_, pair)| gap(pair)).map(|(i, _)| i);
+    let nearest = ranges
+        .windows(2)
+        .enumerate()
+        .min_by_key(|(_, pair)| gap(pair))
+        .map(|(i, _)| i);
     let Some(at) = nearest else { return Ok(()) };
     let gone = ranges.remove(at + 1).map_err(|_| EINVAL)?;
     if let Some(kept) = ranges.get_mut(at) {
@@ -134,7 +148,9 @@ impl<S: Store> Fs<S> {
                 return Ok(false);
             }
             let range = Range::parse(k, b)?;
-            let in_order = ranges.last().is_none_or(|last: &Range| last.end <= range.start);
+            let in_order = ranges
+                .last()
+                .is_none_or(|last: &Range| last.end <= range.start);
             if !in_order || ranges.len() >= RANGES_MAX {
                 return Err(self.damaged(inode.ino, 0, "its changed ranges are out of order"));
             }
@@ -208,7 +224,15 @@ impl<S: Store> Fs<S> {
             return Ok(true);
         }
         let end = if end > inode.size { u64::MAX } else { end };
-        self.add_stale(t, inode, Range { start, end, version })?;
+        self.add_stale(
+            t,
+            inode,
+            Range {
+                start,
+                end,
+                version,
+            },
+        )?;
         inode.data_version = version;
         self.log_inode(t, inode)?;
         Ok(true)
@@ -222,7 +246,10 @@ impl<S: Store> Fs<S> {
         cover(&mut new, range)?;
         let goal = inode.ino >> 3;
         let mut space = self.space(goal, (ADDED_MAX + 1) * blocks::INSERT, Mode::Privileged)?;
-        for r in old.iter().filter(|r| !new.iter().any(|n| n.start == r.start)) {
+        for r in old
+            .iter()
+            .filter(|r| !new.iter().any(|n| n.start == r.start))
+        {
             self.tree_remove(t, inode.attr_root_mut(), key::stale(r.start))?;
         }
         for r in new.iter().filter(|r| !old.contains(r)) {
@@ -260,13 +287,7 @@ impl<S: Store> Fs<S> {
     ///
     /// `EINVAL` for a version that the file never had, `ENOSPC`, `EUCLEAN`, `EIO`, with
     /// nothing dirtied.
-    pub fn embed_into(
-        &self,
-        t: &mut S::Trans,
-        owner: &mut Inode,
-        id: u32,
-        version: u64,
-    ) -> Result {
+    pub fn embed_into(&self, t: &mut S::Trans, owner: &mut Inode, id: u32, version: u64) -> Result {
         if version == 0 || version > owner.data_version {
             return Err(EINVAL);
         }
@@ -279,11 +300,21 @@ impl<S: Store> Fs<S> {
         let mut space = self.space(goal, blocks::INSERT, Mode::Normal)?;
         if !embedded && version < owner.data_version {
             // Ranges are kept only while there are records: what changed up to now is unknown.
-            let all = Range { start: 0, end: u64::MAX, version: owner.data_version };
+            let all = Range {
+                start: 0,
+                end: u64::MAX,
+                version: owner.data_version,
+            };
             self.add_stale(t, owner, all)?;
         }
         if !there {
-            self.tree_insert(t, &mut space, owner.attr_root_mut(), key::embedded_in(id), &[])?;
+            self.tree_insert(
+                t,
+                &mut space,
+                owner.attr_root_mut(),
+                key::embedded_in(id),
+                &[],
+            )?;
         } else {
             self.touch_inode(t, owner)?;
         }
@@ -294,13 +325,17 @@ impl<S: Store> Fs<S> {
 
     /// Whether collection `id` may have records of this file.
     pub fn is_embedded_in(&self, owner: &Inode, id: u32) -> Result<bool> {
-        Ok(self.tree_lookup(owner.attr_root(), key::embedded_in(id), |_| ())?.is_some())
+        Ok(self
+            .tree_lookup(owner.attr_root(), key::embedded_in(id), |_| ())?
+            .is_some())
     }
 
     /// The lowest id above `id` of a collection that may have records of this file; they
     /// must go before the inode may. The collection may be gone already.
     pub fn embedded_in_after(&self, owner: &Inode, id: u32) -> Result<Option<u32>> {
-        let Some(from) = id.checked_add(1) else { return Ok(None) };
+        let Some(from) = id.checked_add(1) else {
+            return Ok(None);
+        };
         let found = self.tree_next(owner.attr_root(), key::embedded_in(from), |k, _| {
             (key::kind(k) == key::EMBEDDED_IN).then_some(k as u32)
         })?;

@@ -26,7 +26,10 @@ pub struct Top {
 impl Top {
     /// An empty one.
     pub fn new(k: usize) -> Top {
-        Top { k, heap: KVVec::new() }
+        Top {
+            k,
+            heap: KVVec::new(),
+        }
     }
 
     fn rank(hit: &Hit) -> (u64, u32) {

@@ -85,7 +85,9 @@ pub(super) fn drop(file: &File, arg: usize) -> Result<isize> {
     {
         let _lock = mount.vectors.lock(found.id)?;
         let fs = &mount.fs;
-        let mut t = fs.store.begin(credits::REMOVE + credits::ORPHAN + 2 * credits::INODE)?;
+        let mut t = fs
+            .store
+            .begin(credits::REMOVE + credits::ORPHAN + 2 * credits::INODE)?;
         // Both cores, in the order of their numbers.
         let (mut first, mut second);
         let (table, core) = if system.ino() < inode.ino() {

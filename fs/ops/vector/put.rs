@@ -89,7 +89,14 @@ pub(super) fn put(file: &File, arg: usize) -> Result<isize> {
     {
         return Err(E2BIG);
     }
-    let mut call = Call { file, open: &open, raw: &raw, owners: KVVec::new(), tid: None, done: 0 };
+    let mut call = Call {
+        file,
+        open: &open,
+        raw: &raw,
+        owners: KVVec::new(),
+        tid: None,
+        done: 0,
+    };
     let per_chunk = (CHUNK_BYTES / open.stored()).clamp(1, CHUNK_ITEMS);
     let mut first = 0;
     while first < count {
@@ -123,7 +130,12 @@ impl Call<'_> {
             let room = vectors.get_mut(at..at + self.open.stored()).ok_or(EINVAL)?;
             match self.admit(&raw, &mut wide, room) {
                 Ok((owner, record)) => {
-                    let item = Item { index: i, owner, record, vector: items.len() };
+                    let item = Item {
+                        index: i,
+                        owner,
+                        record,
+                        vector: items.len(),
+                    };
                     items.push(item, GFP_KERNEL)?;
                 }
                 Err(e) if e == ENOMEM || e == EINTR => return Err(e),
@@ -171,7 +183,9 @@ impl Call<'_> {
             return Err(EINVAL);
         }
         let (ino, generation) = (inode.ino(), inode.generation());
-        uapi::slice(raw.vector, wide.len()).reader().read_slice(wide)?;
+        uapi::slice(raw.vector, wide.len())
+            .reader()
+            .read_slice(wide)?;
         self.open.kernels.encode(wide, to)?;
         let record = Record {
             key: raw.key,
@@ -179,7 +193,11 @@ impl Call<'_> {
             generation,
             off: raw.off,
             len: raw.len,
-            version: if raw.version == 0 { current } else { raw.version },
+            version: if raw.version == 0 {
+                current
+            } else {
+                raw.version
+            },
             crc: crc32c(SEED, to),
             sequence: 0,
         };
@@ -212,12 +230,7 @@ impl Call<'_> {
     }
 
     /// Stores the items of a chunk; those that fail get a status.
-    fn store(
-        &mut self,
-        mut items: KVVec<Item>,
-        vectors: &[u8],
-        status: &mut [Result],
-    ) -> Result {
+    fn store(&mut self, mut items: KVVec<Item>, vectors: &[u8], status: &mut [Result]) -> Result {
         // Let go after the lock, as it is declared before it.
         let mut held = KVVec::new();
         let mount = self.file.inode().mount();
@@ -230,7 +243,9 @@ impl Call<'_> {
         if items.is_empty() {
             return Ok(());
         }
-        let result = self.write(&items, vectors).and_then(|slots| self.publish(&items, &slots));
+        let result = self
+            .write(&items, vectors)
+            .and_then(|slots| self.publish(&items, &slots));
         let (done, error) = match result {
             Ok((done, error)) => (done, error),
             Err(e) if e == ENOMEM || e == EINTR => return Err(e),
@@ -374,7 +389,9 @@ impl Call<'_> {
             }
         }
         owner.mount().with_space(|| {
-            change(owner, stale::EMBED_CREDITS, |t, core| fs.embed_into(t, core, id, version))
+            change(owner, stale::EMBED_CREDITS, |t, core| {
+                fs.embed_into(t, core, id, version)
+            })
         })?;
         Ok(())
     }
@@ -393,13 +410,17 @@ impl Call<'_> {
             if !together {
                 let (from, to) = (items[run].vector * size, (items[at - 1].vector + 1) * size);
                 let bytes = vectors.get(from..to).ok_or(EINVAL)?;
-                open.file.write_at(open.collection.offset(slots[run]), bytes)?;
+                open.file
+                    .write_at(open.collection.offset(slots[run]), bytes)?;
                 run = at;
             }
         }
         let first = slots.iter().min().copied().unwrap_or(0);
         let last = slots.iter().max().copied().unwrap_or(0);
-        let (start, end) = (open.collection.offset(first), open.collection.offset(last + 1));
+        let (start, end) = (
+            open.collection.offset(first),
+            open.collection.offset(last + 1),
+        );
         open.file.flush(start, end - start)?;
         let mut result = KVVec::with_capacity(slots.len(), GFP_KERNEL)?;
         result.extend_from_slice(&slots, GFP_KERNEL)?;
@@ -410,7 +431,13 @@ impl Call<'_> {
     fn publish(&mut self, items: &[Item], slots: &[u32]) -> Result<(usize, Option<Error>)> {
         let mut all = KVVec::with_capacity(items.len(), GFP_KERNEL)?;
         for (item, &slot) in items.iter().zip(slots) {
-            all.push(Publish { slot, record: item.record }, GFP_KERNEL)?;
+            all.push(
+                Publish {
+                    slot,
+                    record: item.record,
+                },
+                GFP_KERNEL,
+            )?;
         }
         let vi = self.open.inode();
         let mut done = 0;

@@ -56,7 +56,9 @@ pub(super) fn remove_owned(
         slots.clear();
         {
             let core = open.inode().core().read();
-            mount.fs.slots_by_owner(&core, owner.ino(), 0, STEP, &mut slots)?;
+            mount
+                .fs
+                .slots_by_owner(&core, owner.ino(), 0, STEP, &mut slots)?;
         }
         if slots.is_empty() || !more() {
             return Ok(removed);
@@ -72,7 +74,9 @@ pub(super) fn remove_slots(open: &Open, slots: &[u32]) -> Result<usize> {
     let vi = open.inode();
     vi.mount()
         .with_space(|| {
-            change(vi, BASE_CREDITS + DROP_CREDITS, |t, core| vi.fs().remove_step(t, core, slots))
+            change(vi, BASE_CREDITS + DROP_CREDITS, |t, core| {
+                vi.fs().remove_step(t, core, slots)
+            })
         })
         .map(|(done, _)| done)
 }

@@ -59,7 +59,10 @@ pub(super) fn get(file: &File, arg: usize) -> Result<isize> {
     let mut vector = KVVec::from_elem(0u8, open.stored(), GFP_KERNEL)?;
     let (slot, record) = loop {
         let (slot, record) = by_key(&open, raw.key)?.ok_or(ENOENT)?;
-        let read = open.file.reader().read_at(open.collection.offset(slot), &mut vector);
+        let read = open
+            .file
+            .reader()
+            .read_at(open.collection.offset(slot), &mut vector);
         let read = unless_dropped(&open, read)?;
         if by_key(&open, raw.key)? == Some((slot, record)) {
             if read != vector.len() || crc32c(SEED, &vector) != record.crc {
@@ -80,7 +83,9 @@ pub(super) fn get(file: &File, arg: usize) -> Result<isize> {
     if raw.vector_len != 0 {
         let mut wide = KVVec::from_elem(0u8, open.wide(), GFP_KERNEL)?;
         open.kernels.decode(&vector, &mut wide)?;
-        uapi::slice(raw.vector, wide.len()).writer().write_slice(&wide)?;
+        uapi::slice(raw.vector, wide.len())
+            .writer()
+            .write_slice(&wide)?;
     }
     uapi::put(arg, size, &raw)?;
     Ok(0)
@@ -136,7 +141,9 @@ pub(super) fn list(file: &File, arg: usize) -> Result<isize> {
             }
             next = at.checked_add(1);
             let seen = sight.sees(record.ino, record.generation)?;
-            let Some(told) = describe(file, *slot, record)?.filter(|_| seen) else { continue };
+            let Some(told) = describe(file, *slot, record)?.filter(|_| seen) else {
+                continue;
+            };
             uapi::put_item(raw.records, raw.record_size, count as usize, &told)?;
             count += 1;
         }
@@ -161,7 +168,9 @@ fn batch(
     let mut slots = KVec::with_capacity(BATCH, GFP_KERNEL)?;
     let core = open.inode().core().read();
     if owned {
-        let Ok(from) = u32::try_from(cursor) else { return Ok(()) };
+        let Ok(from) = u32::try_from(cursor) else {
+            return Ok(());
+        };
         fs.slots_by_owner(&core, file.inode().ino(), from, BATCH, &mut slots)?;
         for &slot in slots.iter() {
             keys.push((slot.into(), slot), GFP_KERNEL)?;

@@ -46,7 +46,9 @@ pub(super) fn search(file: &File, arg: usize) -> Result<isize> {
     }
     let (n, k) = (raw.queries as usize, raw.k as usize);
     let mut queries = KVVec::from_elem(0u8, n * open.wide(), GFP_KERNEL)?;
-    uapi::slice(raw.vectors, queries.len()).reader().read_slice(&mut queries)?;
+    uapi::slice(raw.vectors, queries.len())
+        .reader()
+        .read_slice(&mut queries)?;
     let prepared = open.kernels.prepare(&queries)?;
 
     let mut pass = Pass {
@@ -63,12 +65,16 @@ pub(super) fn search(file: &File, arg: usize) -> Result<isize> {
         let mut count = 0;
         for hit in hits.iter() {
             // What was let in may be gone by now.
-            let Some(told) = tell(file, &open, hit)? else { continue };
+            let Some(told) = tell(file, &open, hit)? else {
+                continue;
+            };
             uapi::put_item(raw.hits, raw.hit_size, q * k + count, &told)?;
             count += 1;
         }
         let at = raw.counts.checked_add(4 * q as u64).ok_or(EFAULT)?;
-        uapi::slice(at, 4).writer().write_slice(&(count as u32).to_ne_bytes())?;
+        uapi::slice(at, 4)
+            .writer()
+            .write_slice(&(count as u32).to_ne_bytes())?;
         pass.pause()?;
     }
     Ok(0)
@@ -77,7 +83,10 @@ pub(super) fn search(file: &File, arg: usize) -> Result<isize> {
 /// What a user is told of a hit; `None` if its file is gone.
 fn tell(file: &File, open: &Open, hit: &Hit) -> Result<Option<bindings::vexfs_record>> {
     let told = describe(file, hit.slot, &hit.record)?;
-    Ok(told.map(|r| bindings::vexfs_record { score: open.kernels.score(hit.key), ..r }))
+    Ok(told.map(|r| bindings::vexfs_record {
+        score: open.kernels.score(hit.key),
+        ..r
+    }))
 }
 
 /// What a user is told of a record; `None` if its file is gone.
@@ -131,7 +140,11 @@ impl Pass<'_> {
         while done < self.vector.len() {
             let at = pos + done as u64;
             let folio = self.reader.folio(at, (self.vector.len() - done) as u64)?;
-            let n = copy_racing(&folio, (at - folio.pos()) as usize, &mut self.vector[done..]);
+            let n = copy_racing(
+                &folio,
+                (at - folio.pos()) as usize,
+                &mut self.vector[done..],
+            );
             if n == 0 {
                 return Err(EIO);
             }
@@ -153,8 +166,13 @@ impl Scan for Pass<'_> {
         self.sight.sees(record.ino, record.generation)
     }
 
-    fn score(&mut self, queries: Range<usize>, slots: Range<u32>, stride: usize, keys: &mut [u32])
-        -> Result {
+    fn score(
+        &mut self,
+        queries: Range<usize>,
+        slots: Range<u32>,
+        stride: usize,
+        keys: &mut [u32],
+    ) -> Result {
         let size = self.open.stored() as u64;
         let end = self.open.collection.offset(slots.end);
         let mut slot = slots.start;
@@ -164,7 +182,9 @@ impl Scan for Pass<'_> {
             let mut at = (pos - folio.pos()) as usize;
             loop {
                 let left = (slots.end - slot) as usize;
-                let row = keys.get_mut((slot - slots.start) as usize..).unwrap_or(&mut []);
+                let row = keys
+                    .get_mut((slot - slots.start) as usize..)
+                    .unwrap_or(&mut []);
                 let n = self.kernels.scan_folio(
                     &self.prepared,
                     queries.clone(),
@@ -186,8 +206,11 @@ impl Scan for Pass<'_> {
             if slot < slots.end && at < folio.len() {
                 // It begins in this folio and ends in the next.
                 self.copy(slot)?;
-                let row = keys.get_mut((slot - slots.start) as usize..).unwrap_or(&mut []);
-                self.kernels.scan_copy(&self.prepared, queries.clone(), &self.vector, row, stride);
+                let row = keys
+                    .get_mut((slot - slots.start) as usize..)
+                    .unwrap_or(&mut []);
+                self.kernels
+                    .scan_copy(&self.prepared, queries.clone(), &self.vector, row, stride);
                 slot += 1;
             }
         }
@@ -197,7 +220,10 @@ impl Scan for Pass<'_> {
     fn exact(&mut self, query: usize, slot: u32) -> Result<u64> {
         self.copy(slot)?;
         let wide = self.open.wide();
-        let query = self.queries.get(query * wide..(query + 1) * wide).ok_or(EINVAL)?;
+        let query = self
+            .queries
+            .get(query * wide..(query + 1) * wide)
+            .ok_or(EINVAL)?;
         self.kernels.exact(query, &self.vector)
     }
 
@@ -216,7 +242,11 @@ impl Scan for Pass<'_> {
         // The slot had this record all the time, so the copy is of its vector.
         if crc32c(SEED, &self.vector) != record.crc {
             let ino = self.open.inode().ino();
-            return Err(self.open.inode().fs().damaged(ino, 0, "a vector has a wrong checksum"));
+            return Err(self
+                .open
+                .inode()
+                .fs()
+                .damaged(ino, 0, "a vector has a wrong checksum"));
         }
         Ok(true)
     }

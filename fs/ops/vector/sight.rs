@@ -58,7 +58,13 @@ impl<'a> Sight<'a> {
         } else {
             Scope::Only(inode.ino(), inode.generation())
         };
-        Ok(Sight { file, root, scope, memo: Memo::new()?, path: KVec::new() })
+        Ok(Sight {
+            file,
+            root,
+            scope,
+            memo: Memo::new()?,
+            path: KVec::new(),
+        })
     }
 
     /// Whether the caller may see this file. Remembers the answer.
@@ -80,7 +86,9 @@ impl<'a> Sight<'a> {
     }
 
     fn look(&mut self, ino: u64, generation: u32) -> Result<bool> {
-        let Some(inode) = get(self.file.inode().sb(), ino, generation)? else { return Ok(false) };
+        let Some(inode) = get(self.file.inode().sb(), ino, generation)? else {
+            return Ok(false);
+        };
         if access::permission(self.file.idmap(), &inode, MAY_READ).is_err() {
             return Ok(false);
         }
@@ -102,7 +110,10 @@ impl<'a> Sight<'a> {
         let sb = self.file.inode().sb();
         let fs = self.file.inode().fs();
         let from = from.unwrap_or(&self.root).ino();
-        let mut way = Way { sb, idmap: self.file.idmap() };
+        let mut way = Way {
+            sb,
+            idmap: self.file.idmap(),
+        };
         for _ in 0..RETRIES {
             let moment = RenameMoment::now();
             match fs.path_of(&mut way, ino, generation, from, &mut self.path) {
@@ -120,13 +131,19 @@ impl<'a> Sight<'a> {
     /// The path of a file that the caller may see, or of a directory.
     fn path_to(&mut self, ino: u64, generation: u32) -> Result<Option<&[u8]>> {
         let sb = self.file.inode().sb();
-        let Some(inode) = get(sb, ino, generation)? else { return Err(estale()) };
+        let Some(inode) = get(sb, ino, generation)? else {
+            return Err(estale());
+        };
         if access::permission(self.file.idmap(), &inode, MAY_READ).is_err()
             || !self.find_path(ino, generation, None)?
         {
             return Ok(None);
         }
-        Ok(Some(if self.path.is_empty() { b"." } else { &self.path }))
+        Ok(Some(if self.path.is_empty() {
+            b"."
+        } else {
+            &self.path
+        }))
     }
 }
 
@@ -175,7 +192,9 @@ pub(super) fn path(file: &File, arg: usize) -> Result<isize> {
     raw.path_len = path.len() as u32;
     let fits = raw.path_len <= raw.buf_len;
     if fits {
-        uapi::slice(raw.buf, path.len()).writer().write_slice(path)?;
+        uapi::slice(raw.buf, path.len())
+            .writer()
+            .write_slice(path)?;
     }
     uapi::put(arg, size, &raw)?;
     if fits {

@@ -12,13 +12,27 @@ use kernel::prelude::*;
 use proptest::prelude::*;
 
 fn record(off: u64, len: u64, version: u64) -> Record {
-    Record { key: 1, ino: 257, off, len, version, ..Record::default() }
+    Record {
+        key: 1,
+        ino: 257,
+        off,
+        len,
+        version,
+        ..Record::default()
+    }
 }
 
 /// What the ranges say of each byte: the newest version that changed it.
 fn versions(ranges: &[Range], bytes: u64) -> Vec<u64> {
     (0..bytes)
-        .map(|b| ranges.iter().filter(|r| r.start <= b && b < r.end).map(|r| r.version).max().unwrap_or(0))
+        .map(|b| {
+            ranges
+                .iter()
+                .filter(|r| r.start <= b && b < r.end)
+                .map(|r| r.version)
+                .max()
+                .unwrap_or(0)
+        })
         .collect()
 }
 
@@ -98,23 +112,57 @@ proptest! {
 
 #[test]
 fn a_change_outdates_what_overlaps_and_is_older() {
-    let change = Range { start: 10, end: 20, version: 5 };
+    let change = Range {
+        start: 10,
+        end: 20,
+        version: 5,
+    };
     assert!(change.outdates(&record(0, 0, 4)), "the whole file");
-    assert!(!change.outdates(&record(0, 0, 5)), "described after the change");
+    assert!(
+        !change.outdates(&record(0, 0, 5)),
+        "described after the change"
+    );
     assert!(change.outdates(&record(19, 1, 4)));
     assert!(change.outdates(&record(0, 11, 4)));
     assert!(!change.outdates(&record(0, 10, 4)), "ends before it");
     assert!(!change.outdates(&record(20, 5, 4)), "begins behind it");
-    let tail = Range { start: 100, end: u64::MAX, version: 5 };
+    let tail = Range {
+        start: 100,
+        end: u64::MAX,
+        version: 5,
+    };
     assert!(tail.outdates(&record(1 << 62, 1, 4)));
 }
 
 #[test]
 fn a_change_at_the_very_end_of_the_address_space_is_covered() {
     let mut ranges = KVec::new();
-    cover(&mut ranges, Range { start: 5, end: u64::MAX, version: 2 }).unwrap();
-    cover(&mut ranges, Range { start: 0, end: u64::MAX, version: 3 }).unwrap();
-    assert_eq!(&ranges[..], &[Range { start: 0, end: u64::MAX, version: 3 }]);
+    cover(
+        &mut ranges,
+        Range {
+            start: 5,
+            end: u64::MAX,
+            version: 2,
+        },
+    )
+    .unwrap();
+    cover(
+        &mut ranges,
+        Range {
+            start: 0,
+            end: u64::MAX,
+            version: 3,
+        },
+    )
+    .unwrap();
+    assert_eq!(
+        &ranges[..],
+        &[Range {
+            start: 0,
+            end: u64::MAX,
+            version: 3
+        }]
+    );
 }
 
 #[test]
@@ -137,7 +185,16 @@ fn a_memo_remembers_the_generation_that_it_was_told() {
 #[test]
 fn names_are_such_that_people_can_type_them() {
     assert!(valid_name(b"docs") && valid_name("wörter 100".as_bytes()) && valid_name(&[b'x'; 63]));
-    for bad in [&b""[..], b".", b"..", b"a/b", b"a\nb", b"a\0b", &[b'x'; 64], b"\x7f"] {
+    for bad in [
+        &b""[..],
+        b".",
+        b"..",
+        b"a/b",
+        b"a\nb",
+        b"a\0b",
+        &[b'x'; 64],
+        b"\x7f",
+    ] {
         assert!(!valid_name(bad), "{bad:?}");
     }
     assert!(Text::<3>::new(b"four").is_none());
@@ -148,7 +205,11 @@ fn names_are_such_that_people_can_type_them() {
 fn an_exhausted_heap_reports_it() {
     let mut top = Top::new(5);
     kernel::alloc::fail_after(Some(0));
-    let added = top.add(Hit { key: 1, slot: 1, record: Record::default() });
+    let added = top.add(Hit {
+        key: 1,
+        slot: 1,
+        record: Record::default(),
+    });
     kernel::alloc::fail_after(None);
     assert_eq!(added.unwrap_err(), ENOMEM);
     assert!(top.into_sorted().is_empty());

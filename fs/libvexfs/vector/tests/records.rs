@@ -36,11 +36,17 @@ fn create(fs: &TestFs, new: &NewCollection<'_>) -> Result<(Collection, Inode)> {
 }
 
 fn put(fs: &TestFs, inode: &mut Inode, items: &[Publish]) -> usize {
-    with(fs, BASE_CREDITS + PUT_CREDITS, |t| fs.publish_step(t, inode, items)).unwrap()
+    with(fs, BASE_CREDITS + PUT_CREDITS, |t| {
+        fs.publish_step(t, inode, items)
+    })
+    .unwrap()
 }
 
 fn remove(fs: &TestFs, inode: &mut Inode, slots: &[u32]) -> usize {
-    with(fs, BASE_CREDITS + DROP_CREDITS, |t| fs.remove_step(t, inode, slots)).unwrap()
+    with(fs, BASE_CREDITS + DROP_CREDITS, |t| {
+        fs.remove_step(t, inode, slots)
+    })
+    .unwrap()
 }
 
 fn slots(fs: &TestFs, inode: &Inode, n: usize) -> KVec<u32> {
@@ -51,13 +57,25 @@ fn slots(fs: &TestFs, inode: &Inode, n: usize) -> KVec<u32> {
 }
 
 fn record(key: u64, ino: u64) -> Record {
-    Record { key, ino, generation: 1, off: key * 10, len: 10, version: 1, ..Record::default() }
+    Record {
+        key,
+        ino,
+        generation: 1,
+        off: key * 10,
+        len: 10,
+        version: 1,
+        ..Record::default()
+    }
 }
 
 /// Compares all that the trees say with the model: key to owner.
 fn compare(fs: &TestFs, inode: &Inode, model: &BTreeMap<u64, u64>) {
     let read = fs.read_inode(inode.ino).unwrap();
-    assert_eq!((read.attr, read.blocks), (inode.attr, inode.blocks), "not logged");
+    assert_eq!(
+        (read.attr, read.blocks),
+        (inode.attr, inode.blocks),
+        "not logged"
+    );
     let counts = fs.vector_counts(inode).unwrap();
     assert_eq!(counts.live, model.len() as u64);
     let mut records = KVec::new();
@@ -76,7 +94,8 @@ fn compare(fs: &TestFs, inode: &Inode, model: &BTreeMap<u64, u64>) {
     assert!(keys.iter().map(|k| k.0).eq(model.keys().copied()));
     for owner in model.values().collect::<BTreeSet<_>>() {
         let mut of_owner = KVec::new();
-        fs.slots_by_owner(inode, *owner, 0, usize::MAX, &mut of_owner).unwrap();
+        fs.slots_by_owner(inode, *owner, 0, usize::MAX, &mut of_owner)
+            .unwrap();
         let wanted = records.iter().filter(|r| r.1.ino == *owner).map(|r| r.0);
         assert!(of_owner.iter().copied().eq(wanted));
     }
@@ -144,26 +163,60 @@ fn a_freed_slot_waits_for_the_commit_of_what_freed_it() {
     let first = slots(&fs, &inode, 3);
     assert_eq!(&first[..], &[0, 1, 2]);
     for slot in [0, 1, 2] {
-        put(&fs, &mut inode, &[Publish { slot, record: record(slot.into(), 300) }]);
+        put(
+            &fs,
+            &mut inode,
+            &[Publish {
+                slot,
+                record: record(slot.into(), 300),
+            }],
+        );
     }
     fs.store.commit().unwrap();
     assert_eq!(remove(&fs, &mut inode, &[1]), 1);
-    assert_eq!(&slots(&fs, &inode, 2)[..], &[3, 4], "a crash now brings record 1 back");
+    assert_eq!(
+        &slots(&fs, &inode, 2)[..],
+        &[3, 4],
+        "a crash now brings record 1 back"
+    );
     fs.store.commit().unwrap();
     assert_eq!(&slots(&fs, &inode, 2)[..], &[1, 3]);
-    put(&fs, &mut inode, &[Publish { slot: 1, record: record(9, 300) }]);
+    put(
+        &fs,
+        &mut inode,
+        &[Publish {
+            slot: 1,
+            record: record(9, 300),
+        }],
+    );
     let again = fs.record(&inode, 1).unwrap().unwrap();
-    assert_eq!((again.key, again.sequence), (9, 2), "the slot counts its records");
+    assert_eq!(
+        (again.key, again.sequence),
+        (9, 2),
+        "the slot counts its records"
+    );
 }
 
 #[test]
 fn a_slot_that_is_in_use_is_not_taken() {
     let fs = fresh(1 << 14);
     let (_, mut inode) = create(&fs, &new(b"c")).unwrap();
-    put(&fs, &mut inode, &[Publish { slot: 0, record: record(1, 300) }]);
+    put(
+        &fs,
+        &mut inode,
+        &[Publish {
+            slot: 0,
+            record: record(1, 300),
+        }],
+    );
     for slot in [0, 2] {
-        let item = [Publish { slot, record: record(2, 300) }];
-        let refused = with(&fs, BASE_CREDITS + PUT_CREDITS, |t| fs.publish_step(t, &mut inode, &item));
+        let item = [Publish {
+            slot,
+            record: record(2, 300),
+        }];
+        let refused = with(&fs, BASE_CREDITS + PUT_CREDITS, |t| {
+            fs.publish_step(t, &mut inode, &item)
+        });
         assert!(refused.is_err(), "slot {slot}");
     }
     assert!(!fs.store.aborted(), "nothing was dirtied");
@@ -177,14 +230,22 @@ fn a_full_disk_refuses_records_and_loses_none() {
     // Somebody else takes most of it.
     while fs.available_blocks() > 400 {
         let want = fs.available_blocks() - 300;
-        with(&fs, credits::REGION, |t| fs.alloc_blocks(t, 0, want, Mode::Normal)).unwrap();
+        with(&fs, credits::REGION, |t| {
+            fs.alloc_blocks(t, 0, want, Mode::Normal)
+        })
+        .unwrap();
     }
     let mut model = BTreeMap::new();
     let mut failure = None;
     for k in 0..1_000_000 {
         let slot = slots(&fs, &inode, 1)[0];
-        let item = [Publish { slot, record: record(k, 300) }];
-        match with(&fs, BASE_CREDITS + PUT_CREDITS, |t| fs.publish_step(t, &mut inode, &item)) {
+        let item = [Publish {
+            slot,
+            record: record(k, 300),
+        }];
+        match with(&fs, BASE_CREDITS + PUT_CREDITS, |t| {
+            fs.publish_step(t, &mut inode, &item)
+        }) {
             Ok(n) => assert_eq!(n, 1),
             Err(e) => {
                 failure = Some(e);
@@ -206,20 +267,36 @@ fn collections_have_names_and_ids_of_their_own() {
     let fs = fresh(1 << 14);
     let before = taken(&fs);
     let (a, inode) = create(&fs, &new(b"a")).unwrap();
-    let (b, _) = create(&fs, &NewCollection { dim: MAX_DIM, ..new("b ü".as_bytes()) }).unwrap();
+    let (b, _) = create(
+        &fs,
+        &NewCollection {
+            dim: MAX_DIM,
+            ..new("b ü".as_bytes())
+        },
+    )
+    .unwrap();
     assert_ne!(a.id, b.id);
-    assert_eq!((a.name.as_bytes(), a.dim, a.uid, a.created), (&b"a"[..], 4, 7, NOW));
+    assert_eq!(
+        (a.name.as_bytes(), a.dim, a.uid, a.created),
+        (&b"a"[..], 4, 7, NOW)
+    );
     assert_eq!(inode.state & crate::libvexfs::inode::STATE_INTERNAL, 1);
     assert_eq!(create(&fs, &new(b"a")).unwrap_err(), EEXIST);
     for (name, dim) in [(&b""[..], 4), (b"x/y", 4), (b"z", 0), (b"z", MAX_DIM + 1)] {
-        assert_eq!(create(&fs, &NewCollection { dim, ..new(name) }).unwrap_err(), EINVAL);
+        assert_eq!(
+            create(&fs, &NewCollection { dim, ..new(name) }).unwrap_err(),
+            EINVAL
+        );
     }
     let mut system = fs.read_inode(fs.sb.system_ino).unwrap();
     assert_eq!(fs.collection_named(&system, b"a").unwrap(), Some(a));
     assert_eq!(fs.collection_after(&system, 0).unwrap(), Some(a));
     assert_eq!(fs.collection_after(&system, a.id).unwrap(), Some(b));
     assert_eq!(fs.collection_after(&system, b.id).unwrap(), None);
-    with(&fs, credits::REMOVE + credits::INODE, |t| fs.remove_collection(t, &mut system, b.id)).unwrap();
+    with(&fs, credits::REMOVE + credits::INODE, |t| {
+        fs.remove_collection(t, &mut system, b.id)
+    })
+    .unwrap();
     assert_eq!(fs.collection(&system, b.id).unwrap(), None);
     let (c, _) = create(&fs, &new(b"c")).unwrap();
     assert!(c.id > b.id, "ids are not used again");
@@ -235,7 +312,10 @@ fn an_owner_knows_the_collections_that_describe_it() {
         with(&fs, EMBED_CREDITS, |t| fs.embed_into(t, &mut owner, id, 1)).unwrap();
     }
     let mut ids = vec![];
-    while let Some(id) = fs.embedded_in_after(&owner, ids.last().copied().unwrap_or(0)).unwrap() {
+    while let Some(id) = fs
+        .embedded_in_after(&owner, ids.last().copied().unwrap_or(0))
+        .unwrap()
+    {
         ids.push(id);
     }
     assert_eq!(ids, [2, 5, 9]);

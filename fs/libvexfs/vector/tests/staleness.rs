@@ -26,7 +26,12 @@ fn embed(fs: &TestFs, i: &mut Inode, version: u64) {
 }
 
 fn of(off: u64, len: u64, version: u64) -> Record {
-    Record { off, len, version, ..Record::default() }
+    Record {
+        off,
+        len,
+        version,
+        ..Record::default()
+    }
 }
 
 #[test]
@@ -48,10 +53,16 @@ fn the_first_change_makes_a_version_and_only_its_range_stale() {
     assert!(note(&fs, &mut i, 100, 200));
     assert_eq!(i.data_version, v + 1);
     assert!(fs.is_stale(&i, &of(150, 10, v)).unwrap());
-    assert!(fs.is_stale(&i, &of(0, 0, v)).unwrap(), "the whole file changed, too");
+    assert!(
+        fs.is_stale(&i, &of(0, 0, v)).unwrap(),
+        "the whole file changed, too"
+    );
     assert!(!fs.is_stale(&i, &of(0, 100, v)).unwrap());
     assert!(!fs.is_stale(&i, &of(200, 10, v)).unwrap());
-    assert!(!fs.is_stale(&i, &of(150, 10, v + 1)).unwrap(), "described anew");
+    assert!(
+        !fs.is_stale(&i, &of(150, 10, v + 1)).unwrap(),
+        "described anew"
+    );
     // Inside of it nothing is to be noted, besides it there is; no new version for that.
     assert!(!note(&fs, &mut i, 120, 130));
     assert!(note(&fs, &mut i, 300, 310));
@@ -68,9 +79,15 @@ fn a_write_between_mark_and_put_is_not_missed() {
     let mut i = file(&fs);
     i.size = 100;
     let v = mark(&fs, &mut i);
-    assert!(note(&fs, &mut i, 0, 10), "the version counts though there is no record yet");
+    assert!(
+        note(&fs, &mut i, 0, 10),
+        "the version counts though there is no record yet"
+    );
     embed(&fs, &mut i, v);
-    assert!(fs.is_stale(&i, &of(50, 10, v)).unwrap(), "nobody knows what changed");
+    assert!(
+        fs.is_stale(&i, &of(50, 10, v)).unwrap(),
+        "nobody knows what changed"
+    );
     let v = mark(&fs, &mut i);
     assert!(!fs.is_stale(&i, &of(50, 10, v)).unwrap());
 }
