@@ -56,7 +56,7 @@ run mount -t vexfs /dev/vdb "$mnt"
 
 step "Real documents: the VM's own longer manual pages"
 mkdir "$mnt/docs"
-( cd /usr/share/man && find man1 man5 man7 man8 -type f -size +6k -exec cp --parents -t "$mnt/docs" {} + )
+( cd /usr/share/man && find man1 man5 man7 man8 -type f -size +4k -exec cp --parents -t "$mnt/docs" {} + )
 files=$(find "$mnt/docs" -type f | wc -l)
 echo "$files files, $(du -sh --apparent-size "$mnt/docs" | cut -f 1)"
 ( cd "$mnt/docs" && find . -type f -print0 | sort -z | xargs -0 sha256sum ) >/tmp/checksums
@@ -75,8 +75,8 @@ vexctl agent "$mnt" --volumes "$volumes" >/tmp/agent.log 2>&1 &
 agent=$!
 sync
 before=$(used)
-run vexctl archive -r "$mnt/docs/man8"
-run vexctl release -r "$mnt/docs/man8"
+run vexctl archive -r "$mnt/docs/man1" "$mnt/docs/man8"
+run vexctl release -r "$mnt/docs/man1" "$mnt/docs/man8"
 sync
 echo "the file system uses $(used) KiB instead of $before KiB"
 printf '$ ls -ls %s\n' "$mnt/docs/man8"
