@@ -4,6 +4,7 @@
 //! called inside of FPU sections, numbers as bits.
 
 use super::{bindings, folio::FolioRef};
+use core::ops::Range;
 use kernel::prelude::*;
 
 /// Scores of no more elements than this in one FPU section, which keeps the section below 50
@@ -81,6 +82,34 @@ pub(crate) struct Queries {
     /// f32 bits.
     norms: KVec<u32>,
     padded: usize,
+}
+
+/// Some of the queries.
+#[derive(Clone, Copy)]
+pub(crate) struct Chosen<'a> {
+    prepared: &'a [u32],
+    norms: &'a [u32],
+    padded: usize,
+}
+
+impl Queries {
+    /// The queries of a range; none if there are not so many.
+    pub(crate) fn some(&self, range: Range<usize>) -> Chosen<'_> {
+        let from = range.start.saturating_mul(self.padded);
+        let to = range.end.saturating_mul(self.padded);
+        match (self.prepared.get(from..to), self.norms.get(range)) {
+            (Some(prepared), Some(norms)) => Chosen {
+                prepared,
+                norms,
+                padded: self.padded,
+            },
+            _ => Chosen {
+                prepared: &[],
+                norms: &[],
+                padded: self.padded,
+            },
+        }
+    }
 }
 
 impl Kernels {
@@ -230,7 +259,7 @@ impl Kernels {
         (elements / (self.dim as usize * queries.max(1))).max(1)
     }
 
-    /// Gives pairs of queries `some` and the vectors that lie in `folio` from byte `at` on
+    /// Gives pairs of queries and the vectors that lie in `folio` from byte `at` on
     /// optimistic keys: `keys[q * stride + v]`. Does one burst, of at most `count` vectors, and
     /// returns how many it did; 0 if not even one lies in the folio as a whole.
     ///
@@ -238,8 +267,7 @@ impl Kernels {
     /// caller finds out before it believes them.
     pub(crate) fn scan_folio(
         &self,
-        queries: &Queries,
-        some: core::ops::Range<usize>,
+        queries: Chosen<'_>,
         folio: &FolioRef,
         at: usize,
         count: usize,
@@ -247,11 +275,11 @@ impl Kernels {
         stride: usize,
     ) -> usize {
         let whole = folio.len().saturating_sub(at) / self.stored();
-        let count = count.min(whole).min(self.burst(some.len()));
+        let count = count.min(whole).min(self.burst(queries.norms.len()));
         if count > 0 {
             // SAFETY: `count` vectors from `at` on lie in the folio, which is referenced.
             let vectors = unsafe { folio.address().add(at) };
-            self.scan(queries, some, vectors, count, keys, stride);
+            self.scan(queries, vectors, count, keys, stride);
         }
         count
     }
@@ -259,53 +287,48 @@ impl Kernels {
     /// The same for one vector that was copied.
     pub(crate) fn scan_copy(
         &self,
-        queries: &Queries,
-        some: core::ops::Range<usize>,
+        queries: Chosen<'_>,
         vector: &[u8],
         keys: &mut [u32],
         stride: usize,
     ) {
         if vector.len() == self.stored() {
-            self.scan(queries, some, vector.as_ptr(), 1, keys, stride);
+            self.scan(queries, vector.as_ptr(), 1, keys, stride);
         }
     }
 
     fn scan(
         &self,
-        queries: &Queries,
-        some: core::ops::Range<usize>,
+        queries: Chosen<'_>,
         vectors: *const u8,
         count: usize,
         keys: &mut [u32],
         stride: usize,
     ) {
-        let Some(norms) = queries.norms.get(some.clone()) else {
-            return;
-        };
-        let from = some.start * queries.padded;
-        let Some(prepared) = queries.prepared.get(from..some.end * queries.padded) else {
-            return;
-        };
-        let last = some.len().checked_sub(1).map(|q| q * stride + count);
+        let last = queries
+            .norms
+            .len()
+            .checked_sub(1)
+            .map(|q| q * stride + count);
         if last.is_none_or(|last| last > keys.len()) || count > stride {
             return;
         }
         let scan = RawScan {
-            queries: prepared.as_ptr(),
-            norms: norms.as_ptr(),
+            queries: queries.prepared.as_ptr(),
+            norms: queries.norms.as_ptr(),
             vectors,
             keys: keys.as_mut_ptr(),
             query_stride: queries.padded,
             vector_stride: self.stored(),
             key_stride: stride,
-            query_count: some.len() as u32,
+            query_count: queries.norms.len() as u32,
             count: count as u32,
             dim: self.dim,
             elem: self.elem,
             metric: self.metric,
             level: self.level,
         };
-        // SAFETY: Queries, norms and keys were checked above to be as many as the counts say, the
+        // SAFETY: `Queries::some` took as many queries as norms, the keys were checked above, the
         // callers have checked the vectors. The level was found out when `self` was made. Vectors
         // that change meanwhile are only read, as raw memory, by code that takes any bytes.
         with_fpu(|| unsafe { vexfs_simd_scan(&scan) });

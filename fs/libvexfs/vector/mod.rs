@@ -61,7 +61,7 @@ pub mod key {
     pub const EMBEDDED_IN: u8 = 24;
 
     fn of(kind: u8, low: u128) -> u128 {
-        (kind as u128) << 120 | low
+        u128::from(kind) << 120 | low
     }
 
     /// The kind of a key.
@@ -71,27 +71,27 @@ pub mod key {
 
     /// Key of a collection.
     pub fn collection(id: u32) -> u128 {
-        of(COLLECTION, id as u128)
+        of(COLLECTION, u128::from(id))
     }
 
     /// Key of a record.
     pub fn slot(slot: u32) -> u128 {
-        of(SLOT, slot as u128)
+        of(SLOT, u128::from(slot))
     }
 
     /// Key of the caller's key.
     pub fn by_key(key: u64) -> u128 {
-        of(KEY, key as u128)
+        of(KEY, u128::from(key))
     }
 
     /// Key of a record's place among those of its owner.
     pub fn owner(ino: u64, slot: u32) -> u128 {
-        of(OWNER, (ino as u128) << 32 | slot as u128)
+        of(OWNER, u128::from(ino) << 32 | u128::from(slot))
     }
 
     /// Key of a free slot.
     pub fn free(slot: u32) -> u128 {
-        of(FREE, slot as u128)
+        of(FREE, u128::from(slot))
     }
 
     /// Key of the totals.
@@ -101,11 +101,11 @@ pub mod key {
 
     /// Key of a stale range.
     pub fn stale(start: u64) -> u128 {
-        of(STALE, start as u128)
+        of(STALE, u128::from(start))
     }
 
     /// Key of a collection among those that an owner has records in.
     pub fn embedded_in(id: u32) -> u128 {
-        of(EMBEDDED_IN, id as u128)
+        of(EMBEDDED_IN, u128::from(id))
     }
 }

@@ -155,7 +155,7 @@ impl Call<'_> {
             Ok(()) => 0,
             Err(e) => e.to_errno(),
         };
-        self.done += (code == 0) as u32;
+        self.done += u32::from(code == 0);
         let off = index * self.raw.item_size as usize
             + core::mem::offset_of!(bindings::vexfs_put_item, status);
         let at = self.raw.items.checked_add(off as u64).ok_or(EFAULT)?;

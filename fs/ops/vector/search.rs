@@ -186,8 +186,7 @@ impl Scan for Pass<'_> {
                     .get_mut((slot - slots.start) as usize..)
                     .unwrap_or(&mut []);
                 let n = self.kernels.scan_folio(
-                    &self.prepared,
-                    queries.clone(),
+                    self.prepared.some(queries.clone()),
                     &folio,
                     at,
                     left,
@@ -209,8 +208,12 @@ impl Scan for Pass<'_> {
                 let row = keys
                     .get_mut((slot - slots.start) as usize..)
                     .unwrap_or(&mut []);
-                self.kernels
-                    .scan_copy(&self.prepared, queries.clone(), &self.vector, row, stride);
+                self.kernels.scan_copy(
+                    self.prepared.some(queries.clone()),
+                    &self.vector,
+                    row,
+                    stride,
+                );
                 slot += 1;
             }
         }
