@@ -78,7 +78,10 @@ impl<S: Store> Fs<S> {
     pub fn open(store: S, sb: Superblock) -> Result<Self> {
         sb.geometry.verify()?;
         if sb.geometry.block_count > store.block_count() {
-            pr_err!("the volume has {} blocks, its device less\n", sb.geometry.block_count);
+            pr_err!(
+                "the volume has {} blocks, its device less\n",
+                sb.geometry.block_count
+            );
             return Err(errno::euclean());
         }
         let live = Mutex::new(sb.clone())?;

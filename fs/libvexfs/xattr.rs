@@ -29,6 +29,9 @@ pub enum SetMode {
     Replace,
 }
 
+/// What is shown an attribute's index, name and length of value, and says whether it wants more.
+pub type Visit<'a> = dyn FnMut(u8, &[u8], usize) -> Result<bool> + 'a;
+
 /// An attribute that was found.
 #[derive(Clone, Copy)]
 struct Found {
@@ -86,11 +89,7 @@ impl<S: Store> Fs<S> {
     /// # Errors
     ///
     /// `EUCLEAN`, `EIO`, `ENOMEM`, and what `f` returns.
-    pub fn xattr_list(
-        &self,
-        i: &Inode,
-        f: &mut dyn FnMut(u8, &[u8], usize) -> Result<bool>,
-    ) -> Result {
+    pub fn xattr_list(&self, i: &Inode, f: &mut Visit<'_>) -> Result {
         self.attr_scan(i, kind::XATTR, 0, &mut |_, value| {
             let attr = self.xattr_parse(i, value)?;
             f(attr.index, attr.name, attr.len)

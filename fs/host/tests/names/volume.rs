@@ -14,6 +14,10 @@ use kernel::prelude::*;
 /// The smallest volume that can be made: 64 MiB.
 pub const SMALL: u64 = mkfs::MIN_BLOCKS;
 
+/// What an operation does with the file system, its transaction and the inodes that it changes.
+pub type Operation<'a, R> =
+    dyn FnMut(&Fs<MemoryStore>, &mut MemoryTrans, &mut [Inode]) -> Result<R> + 'a;
+
 pub struct Volume {
     pub fs: Fs<MemoryStore>,
     pub store: MemoryStore,
@@ -99,12 +103,7 @@ impl Volume {
     /// Runs an operation on some in-core inodes, in the order of `inos`. Checks that a failure that
     /// dirtied nothing also changed nothing in core. After `ENOSPC` tries once more when freed
     /// blocks waited for their commit.
-    pub fn run<R>(
-        &mut self,
-        credits: usize,
-        inos: &[u64],
-        op: &mut dyn FnMut(&Fs<MemoryStore>, &mut MemoryTrans, &mut [Inode]) -> Result<R>,
-    ) -> Result<R> {
+    pub fn run<R>(&mut self, credits: usize, inos: &[u64], op: &mut Operation<'_, R>) -> Result<R> {
         let mut again = true;
         loop {
             let before: Vec<Inode> = inos.iter().map(|&i| self.get(i).clone()).collect();
