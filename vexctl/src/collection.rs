@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! `vexctl collection`: create, list, show and drop collections of vectors.
 
+use crate::abi::vector as abi;
 use crate::exit::Exit;
 use crate::mounted::{self, Mounted};
 use crate::output::Output;
@@ -33,7 +34,7 @@ struct CreateArgs {
     /// The collection's name
     name: String,
     /// Numbers in a vector
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(abi::MAX_DIM)))]
     dim: u32,
     /// How the distance of two vectors is measured
     #[arg(long, value_enum, default_value_t = Metric::Cosine)]
@@ -61,10 +62,18 @@ impl Metric {
     /// The name that users type.
     pub fn name(raw: u32) -> &'static str {
         match raw {
-            1 => "l2",
-            2 => "cosine",
-            3 => "ip",
+            abi::METRIC_L2 => "l2",
+            abi::METRIC_COSINE => "cosine",
+            abi::METRIC_IP => "ip",
             _ => "unknown",
+        }
+    }
+
+    fn raw(self) -> u32 {
+        match self {
+            Metric::L2 => abi::METRIC_L2,
+            Metric::Cosine => abi::METRIC_COSINE,
+            Metric::Ip => abi::METRIC_IP,
         }
     }
 }
@@ -76,6 +85,24 @@ pub enum Element {
     F32,
     /// 2 bytes a number
     F16,
+}
+
+impl Element {
+    /// The name that users type.
+    fn name(raw: u32) -> &'static str {
+        match raw {
+            abi::TYPE_F32 => "f32",
+            abi::TYPE_F16 => "f16",
+            _ => "unknown",
+        }
+    }
+
+    fn raw(self) -> u32 {
+        match self {
+            Element::F32 => abi::TYPE_F32,
+            Element::F16 => abi::TYPE_F16,
+        }
+    }
 }
 
 #[derive(clap::Args)]
@@ -113,7 +140,7 @@ impl From<mounted::Collection> for Shown {
             id: c.raw.id,
             dim: c.raw.dim,
             metric: Metric::name(c.raw.metric),
-            r#type: if c.raw.r#type == 2 { "f16" } else { "f32" },
+            r#type: Element::name(c.raw.r#type),
             records: c.raw.records,
             bytes: c.raw.bytes,
             created: c.raw.created_sec,
@@ -144,8 +171,13 @@ pub fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     match args.command {
         Command::Create(a) => {
             let mounted = Mounted::open(&a.mount)?;
-            let (element, metric) = (a.element as u32 + 1, a.metric as u32 + 1);
-            let made = mounted.create_collection(&a.name, &a.model, a.dim, element, metric)?;
+            let made = mounted.create_collection(
+                &a.name,
+                &a.model,
+                a.dim,
+                a.element.raw(),
+                a.metric.raw(),
+            )?;
             out.result(&Shown::from(made), |c| {
                 format!(
                     "created collection {}: {} x {}, {}",
