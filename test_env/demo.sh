@@ -84,8 +84,8 @@ ls -ls "$mnt/docs/man8" | sed -n 2,4p
 echo "..."
 
 step "They are still found: searching recalls nothing"
-search "add a user account" 3
-hit=$(vexctl search "$mnt/docs/man8" --collection docs --text "add a user account" -k 1 --json |
+search "make a disk partition bigger" 3
+hit=$(vexctl search "$mnt/docs/man8" --collection docs --text "make a disk partition bigger" -k 1 --json |
 	sed -n 's/.*"path":"\([^"]*\)".*/\1/p')
 run vexctl state "$hit"
 

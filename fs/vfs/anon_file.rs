@@ -102,7 +102,7 @@ unsafe extern "C" fn poll(
 /// Called by the VFS with a queue descriptor.
 unsafe extern "C" fn ioctl(file: *mut bindings::file, cmd: c_uint, arg: c_ulong) -> c_long {
     // SAFETY: By this function's own requirement.
-    match unsafe { agent(file) }.ioctl(cmd, arg as usize) {
+    match unsafe { agent(file) }.ioctl(cmd, arg) {
         Ok(n) => n as c_long,
         Err(e) => e.to_errno() as c_long,
     }

@@ -711,7 +711,7 @@ user_commands() {
 	! $u vexctl agent "$MNT" --volumes "$WORK/out"
 	st_up
 	$u vexctl recall "$MNT/f"
-	$u cmp "$WORK/orig/f" "$MNT/f"
+	$u cat "$MNT/f" | cmp - "$WORK/orig/f"
 	st_down
 	st_end
 }

@@ -29,6 +29,10 @@ pub(super) enum What {
 
 /// Does it to all files of a batch.
 pub(super) fn run(file: &File, what: What, arg: usize) -> Result<isize> {
+    let admin = capable(bindings::CAP_SYS_ADMIN);
+    if !admin && what != What::Prefetch {
+        return Err(EPERM);
+    }
     let (mut b, size) = uapi::get::<bindings::vexfs_stage_batch>(arg, 40)?;
     if b.flags != 0 || b.reserved0 != 0 || b.reserved != [0] {
         return Err(EINVAL);
@@ -37,10 +41,6 @@ pub(super) fn run(file: &File, what: What, arg: usize) -> Result<isize> {
         return Err(E2BIG);
     }
     uapi::check_item_size(b.item_size, 64)?;
-    let admin = capable(bindings::CAP_SYS_ADMIN);
-    if !admin && what != What::Prefetch {
-        return Err(EPERM);
-    }
     b.done = 0;
     for n in 0..b.count as usize {
         if sched::killed() {

@@ -90,6 +90,11 @@ impl Queue {
                     abi::STAGE_ABI
                 )
             }
+            Err(Errno::ENOTTY) => {
+                return Err(Errno::ENOTTY)
+                    .context("it is not on a VexFS")
+                    .hint("MOUNT is a directory on a mounted VexFS")
+            }
             Err(e) => return Err(e).context("cannot attach"),
         };
         // SAFETY: The kernel made this descriptor for us just now; nobody else knows its number.

@@ -14,7 +14,6 @@ mod recall;
 mod tests;
 
 use crate::abi::staging as abi;
-use crate::error::HintExt;
 use crate::exit::Exit;
 use crate::output::Output;
 use anyhow::{Context, Result};
@@ -61,9 +60,8 @@ pub fn run(args: Args, out: &Output) -> Result<Exit> {
 
     let root =
         File::open(&args.mount).with_context(|| format!("cannot open {}", args.mount.display()))?;
-    let queue = Queue::attach(&root)
-        .with_context(|| format!("{} is not served", args.mount.display()))
-        .hint("MOUNT is a directory on a mounted VexFS")?;
+    let queue =
+        Queue::attach(&root).with_context(|| format!("{} is not served", args.mount.display()))?;
     drop(root);
     let known = queue
         .volumes()
