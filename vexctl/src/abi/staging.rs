@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The staging section of `fs/uapi/vexfs.h`. The header says what the fields mean.
+//! The staging section of the ABI, `fs/uapi/vexfs_staging.h`. The header says what the fields mean.
 
 #![allow(
     dead_code,
