@@ -18,7 +18,6 @@ Exit status:
   2  wrong usage
   3  partly done: some items failed, each with its own message
   4  nothing found, or not there
-  5  interrupted
 mkfs.vexfs and fsck.vexfs use the codes of mkfs(8) and fsck(8).";
 
 /// Makes, checks, searches and stages VexFS file systems.

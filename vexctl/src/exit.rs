@@ -16,8 +16,6 @@ pub enum Exit {
     Partial,
     /// Nothing found, or not there.
     NotFound,
-    /// Ended by a signal.
-    Interrupted,
     /// A code with the meaning that fsck(8) gives it.
     Fsck(u8),
 }
@@ -31,7 +29,6 @@ impl Exit {
             Exit::Usage => 2,
             Exit::Partial => 3,
             Exit::NotFound => 4,
-            Exit::Interrupted => 5,
             Exit::Fsck(code) => code,
         }
     }

@@ -29,8 +29,7 @@ Exit status, as fsck(8) has it:
   1   something was wrong and was put right
   4   something is wrong still
   8   the check could not be made
-  16  wrong usage
-  32  interrupted";
+  16  wrong usage";
 
 #[derive(clap::Args)]
 #[command(after_help = AFTER_HELP)]

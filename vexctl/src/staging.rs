@@ -401,6 +401,8 @@ struct Shown {
     recalling: bool,
     archiving: bool,
     waiters: u32,
+    /// Agents that are attached to the file system.
+    agents: u32,
     last_error: Option<String>,
     copies: Vec<Copy>,
 }
@@ -430,6 +432,7 @@ impl Shown {
             recalling: is(abi::STATE_RECALLING),
             archiving: is(abi::STATE_ARCHIVING),
             waiters: s.waiters,
+            agents: s.agents,
             last_error: (s.last_error != 0)
                 .then(|| format!("{:?}", Errno::from_raw(-s.last_error))),
             copies: copies.iter().map(|c| Copy::new(c, s.version)).collect(),
@@ -439,6 +442,7 @@ impl Shown {
     fn text(&self) -> String {
         let good = self.copies.iter().filter(|c| c.state == "valid").count();
         let doing = match (self.recalling, self.archiving) {
+            (true, _) if self.agents == 0 => "  (recalling; no agent is attached)",
             (true, _) => "  (recalling)",
             (_, true) => "  (archiving)",
             _ => "",
