@@ -124,7 +124,7 @@ impl<S: Store> Fs<S> {
 
     /// Sets an attribute, or removes it with a value of `None`. Logs the inode. Credits:
     /// [`Fs::xattr_credits`]; without long values
-    /// [`credits::XATTR_SET`](crate::libvexfs::credits::XATTR_SET).
+    /// [`credits::XATTR_SET`].
     ///
     /// # Errors
     ///
