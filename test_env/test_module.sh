@@ -38,6 +38,15 @@ t() {
 	result "$name" "$status" "$out" "$begin"
 }
 
+# not COMMAND...: the command must fail. (A plain `! COMMAND` never ends a script that
+# runs with -e, so as a check it would say nothing.)
+not() {
+	if "$@"; then
+		echo "(it succeeded: $*)"
+		return 1
+	fi
+}
+
 # fails ERRNO-TEXT NAME COMMAND...: the command must fail and its output must hold the text.
 fails() {
 	local text=$1 name=$2 out begin status

@@ -4,7 +4,11 @@
 # Mounts, names and attributes: each system call, from outside. After each test the
 # file system is unmounted, checked, and where it matters looked at again.
 
-fs_op() { python3 "$suites/fs_ops.py" "$@"; }
+fs_op() {
+	local file=$suites/fs_state_ops.py
+	! grep -q "^def $1(" "$suites/fs_ops.py" || file=$suites/fs_ops.py
+	python3 "$file" "$@"
+}
 fs_make() { mkfs.vexfs -q -f "$@"; }
 fs_up() { mount -t vexfs "$@" "$DISK1" "$MNT"; }
 fs_down() { umount "$MNT"; }
@@ -127,7 +131,7 @@ dirty_norecovery() {
 	fs_up -o ro,norecovery
 	grep " $MNT vexfs " /proc/mounts | grep -q norecovery
 	[ "$(cat "$MNT/file")" = content ]
-	! mount -o remount,rw "$MNT"
+	not mount -o remount,rw "$MNT"
 	fs_down
 	fs_up
 	[ "$(cat "$MNT/two")" = two ]
@@ -174,17 +178,18 @@ damage() {
 		[ "$(cat "$MNT/f1")" = 1 ]
 		;;
 	remount-ro)
-		! touch "$MNT/more"
+		not touch "$MNT/more"
 		touch "$MNT/more" 2>&1 | grep -q 'Read-only'
 		[ "$(cat "$MNT/f1")" = 1 ]
-		! mount -o remount,rw "$MNT" || ! touch "$MNT/more"
+		mount -o remount,rw "$MNT" || true
+		not touch "$MNT/more"
 		;;
 	shutdown)
 		ls "$MNT" 2>&1 | grep -q 'Input/output'
 		;;
 	esac
 	fs_down
-	! fs_check
+	not fs_check
 	fs_up
 	[ "$(cat "$MNT/f1")" = 1 ]
 	fs_down
@@ -198,11 +203,13 @@ freeze() {
 	sh -c "echo x >$MNT/during" &
 	mkdir "$MNT/during-dir" &
 	[ "$(cat "$MNT/before")" = before ]
-	[ ! -e "$MNT/during" ] && [ ! -e "$MNT/during-dir" ]
+	[ ! -e "$MNT/during" ]
+	[ ! -e "$MNT/during-dir" ]
 	[ "$(jobs -r | wc -l)" = 2 ]
 	fsfreeze -u "$MNT"
 	wait
-	[ -e "$MNT/during" ] && [ -e "$MNT/during-dir" ]
+	[ -e "$MNT/during" ]
+	[ -e "$MNT/during-dir" ]
 	echo after >"$MNT/after"
 	fs_again
 	[ "$(cat "$MNT/after")" = after ]

@@ -5,7 +5,7 @@
 
 reload() {
 	rmmod vexfs
-	! grep -q vexfs /proc/filesystems
+	not grep -q vexfs /proc/filesystems
 	modprobe vexfs
 	grep -qw vexfs /proc/filesystems
 }

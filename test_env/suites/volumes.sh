@@ -29,7 +29,7 @@ other_signatures() {
 	mkfs.ext4 -q -F "$DISK1"
 	mkfs.vexfs -q -f "$DISK1"
 	[ "$(vexctl --json info "$DISK1" | grep -c '"clean":true')" = 1 ]
-	! dumpe2fs -h "$DISK1" 2>/dev/null
+	not dumpe2fs -h "$DISK1" 2>/dev/null
 }
 
 # A volume whose superblock and counts are damaged: the copy helps, and -y leaves nothing.
@@ -39,8 +39,8 @@ damaged() {
 	cp -a /etc "$MNT/etc"
 	umount "$MNT"
 	dd if=/dev/zero of="$DISK1" bs=4096 count=1 conv=notrunc,fsync status=none
-	! mount -t vexfs "$DISK1" "$MNT"
-	! fsck.vexfs -n "$DISK1"
+	not mount -t vexfs "$DISK1" "$MNT"
+	not fsck.vexfs -n "$DISK1"
 	local status=0
 	fsck.vexfs -y "$DISK1" || status=$?
 	[ "$status" = 1 ]
