@@ -8,12 +8,19 @@ st_op() { python3 "$suites/staging_ops.py" "$@"; }
 st_vols=$WORK/volumes
 st_log=$WORK/agent.log
 
+# The command must fail. (`!` alone does not end a test: set -e passes over it.)
+st_not() {
+	if "$@"; then
+		echo "this should have failed: $*"
+		return 1
+	fi
+}
 # A new file system, mounted, no agent, no volumes.
 st_new() {
 	! mountpoint -q "$MNT" || umount "$MNT"
 	rm -rf "$st_vols" "$WORK/orig" "$WORK/out"
 	mkdir -p "$st_vols" "$WORK/orig" "$WORK/out"
-	mkfs.vexfs -q -f "$@" "$DISK1"
+	mkfs.vexfs -q -f "$DISK1"
 	mount -t vexfs "$DISK1" "$MNT"
 }
 st_up() {
@@ -115,8 +122,8 @@ round_trip() {
 # Nothing of the agent keeps the file system busy; a shell in it does.
 umount_fails() {
 	(
-		cd "$MNT"
-		! umount "$MNT" 2>/dev/null
+		cd "$MNT" || exit
+		st_not umount "$MNT"
 	)
 }
 recall_command() {
@@ -125,7 +132,7 @@ recall_command() {
 	st_up
 	vexctl recall -r "$MNT/d"
 	vexctl state -r --json "$MNT/d" >"$WORK/states"
-	! grep -q '"residency":"offline"' "$WORK/states"
+	st_not grep -q '"residency":"offline"' "$WORK/states"
 	vexctl recall -r "$MNT/d" | grep -q '12 were online already'
 	st_down
 	diff -r "$WORK/orig/d" "$MNT/d"
@@ -209,7 +216,7 @@ killed_reader() {
 	# An agent that comes now has nothing to do.
 	st_up
 	sleep 1
-	! grep -q recalled "$st_log"
+	st_not grep -q recalled "$st_log"
 	cmp "$WORK/orig/f" "$MNT/f"
 	st_down
 	st_end
@@ -437,7 +444,7 @@ full_disk() {
 	st_up
 	vexctl archive "$MNT/g"
 	cat /dev/zero >"$MNT/fill" 2>/dev/null || true
-	! cmp "$WORK/orig/f" "$MNT/f" || return 1
+	st_not cmp "$WORK/orig/f" "$MNT/f"
 	vexctl release "$MNT/g"
 	cmp "$WORK/orig/f" "$MNT/f"
 	rm "$MNT/fill"
@@ -469,7 +476,7 @@ bad_byte() {
 	corrupt "$f"
 	dmesg -C
 	st_up
-	! cat "$f" >"$WORK/out/f" 2>"$WORK/out/err"
+	cat "$f" >"$WORK/out/f" 2>"$WORK/out/err" && return 1
 	grep -q 'Input/output error' "$WORK/out/err"
 	# What was there before the bad chunk may have come; nothing wrong has.
 	cmp -n "$(stat -c %s "$WORK/out/f")" "$WORK/out/f" "$WORK/orig/d/e/f3000000"
@@ -493,7 +500,6 @@ verify_finds() {
 	vexctl volume verify "$st_vols"
 	corrupt "$MNT/d/e/f3000000"
 	vexctl volume verify "$st_vols" >"$WORK/out/verify" && return 1
-	[ $? != 0 ]
 	grep -q 'BAD.*f3000000' "$WORK/out/verify"
 	grep -q '1 bad' "$WORK/out/verify"
 	st_end
@@ -503,9 +509,9 @@ volume_gone() {
 	st_one 100000
 	mv "$st_vols"/V00001 "$WORK/out/away"
 	st_up
-	! cat "$MNT/f" >/dev/null
+	st_not cat "$MNT/f" >/dev/null
 	st_down
-	rm -rf "$st_vols"/*
+	rm -rf "${st_vols:?}"/*
 	mv "$WORK/out/away" "$st_vols/V00001"
 	st_up
 	cmp "$WORK/orig/f" "$MNT/f"
@@ -562,7 +568,7 @@ agent_killed() {
 	done
 	wait $waiting
 	st_down
-	! find "$st_vols" -name '*.part' | grep .
+	[ -z "$(find "$st_vols" -name '*.part')" ]
 	vexctl volume verify "$st_vols"
 	vexctl release -r "$MNT/m"
 	st_up
@@ -648,7 +654,7 @@ read_only() {
 	st_one 100000
 	mount -o remount,ro "$MNT"
 	# An agent has nothing to do here, and says so.
-	! vexctl agent "$MNT" --volumes "$st_vols"
+	st_not vexctl agent "$MNT" --volumes "$st_vols"
 	vexctl state "$MNT/f" | grep -q offline
 	timeout 3 cat "$MNT/f" >/dev/null && return 1
 	st_end
@@ -704,14 +710,14 @@ user_commands() {
 	st_new
 	st_one 100000
 	chmod 644 "$MNT/f"
-	local u="setpriv --reuid 65534 --regid 65534 --clear-groups"
-	$u vexctl state "$MNT/f" | grep -q offline
-	! $u vexctl release "$MNT/f"
-	! $u vexctl archive "$MNT/f"
-	! $u vexctl agent "$MNT" --volumes "$WORK/out"
+	local u=(setpriv --reuid 65534 --regid 65534 --clear-groups)
+	"${u[@]}" vexctl state "$MNT/f" | grep -q offline
+	st_not "${u[@]}" vexctl release "$MNT/f"
+	st_not "${u[@]}" vexctl archive "$MNT/f"
+	st_not "${u[@]}" vexctl agent "$MNT" --volumes "$WORK/out"
 	st_up
-	$u vexctl recall "$MNT/f"
-	$u cat "$MNT/f" | cmp - "$WORK/orig/f"
+	"${u[@]}" vexctl recall "$MNT/f"
+	"${u[@]}" cat "$MNT/f" | cmp - "$WORK/orig/f"
 	st_down
 	st_end
 }
