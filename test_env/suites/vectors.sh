@@ -43,6 +43,39 @@ ve_command_line() {
 	vexctl collection drop "$MNT" cli
 }
 t "vexctl put, get, search, import, delete" ve_command_line
+
+# Both kinds of files, keys of one's own, squared distances, a line for each query.
+ve_forms() {
+	cd "$MNT"
+	printf 'one\ntwo\nthree\n' >rows
+	printf '30\n20\n10\n' >"$WORK/keys"
+	python3 - "$WORK" <<-'END'
+		import struct, sys
+		rows = [(1, 0), (0, 1), (1, 1)]
+		with open(sys.argv[1] + "/v.fvecs", "wb") as f:
+		    for row in rows:
+		        f.write(struct.pack("<i2f", 2, *row))
+		head = b"{'descr': '<f4', 'fortran_order': False, 'shape': (3, 2), }"
+		head += b" " * (117 - len(head)) + b"\n"
+		with open(sys.argv[1] + "/v.npy", "wb") as f:
+		    f.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head)
+		    for row in rows:
+		        f.write(struct.pack("<2f", *row))
+	END
+	vexctl collection create "$MNT" keyed --dim 2 --metric l2
+	vexctl import rows --collection keyed --vectors "$WORK/v.fvecs" --keys "$WORK/keys"
+	[ "$(vexctl search "$MNT" --collection keyed --vector '[2,0]' -k 2 --json)" = \
+		'{"query":0,"hits":[{"key":30,"path":"'"$MNT"'/rows","offset":0,"length":3,"score":1.0,"stale":false},{"key":10,"path":"'"$MNT"'/rows","offset":8,"length":5,"score":2.0,"stale":false}]}' ]
+	vexctl collection create "$MNT" numbered --dim 2
+	vexctl import rows --collection numbered --vectors "$WORK/v.npy"
+	vexctl search "$MNT" --collection numbered --vectors "$WORK/v.npy" -k 1 --json >"$WORK/found"
+	[ "$(sed 's/,"path".*//' "$WORK/found")" = '{"query":0,"hits":[{"key":0
+{"query":1,"hits":[{"key":1
+{"query":2,"hits":[{"key":2' ]
+	vexctl collection drop "$MNT" keyed
+	vexctl collection drop "$MNT" numbered
+}
+t "vexctl import and search, forms and formats" ve_forms
 fails "takes 4" "a vector of another dimension is refused with a reason" vexctl search "$MNT" --collection scope --vector '[1]'
 fails "not on a mounted VexFS" "a path elsewhere is refused with a reason" vexctl collection list /proc
 fails "there is no collection nothing" "a collection that is not there" vexctl search "$MNT" --collection nothing --vector '[1]'
