@@ -28,6 +28,8 @@ struct VexFs {
 
 impl kernel::Module for VexFs {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(VexFs { _registration: vfs::mount::Registration::new()? })
+        Ok(VexFs {
+            _registration: vfs::mount::Registration::new()?,
+        })
     }
 }
