@@ -27,7 +27,8 @@ sources() { git ls-files -co --exclude-standard -- "$@"; }
 
 spdx() {
 	local f bad=0
-	for f in $(sources '*.rs' '*.c' '*.h' '*.sh' '*.toml' Kbuild Makefile .ci/run .gitignore); do
+	for f in $(sources '*.rs' '*.c' '*.h' '*.sh' '*.py' '*.md' '*.toml' 'test_env/guest/commands/*' \
+		Kbuild Makefile .ci/run .gitignore); do
 		[ ! -e "$f" ] || head -n 3 "$f" | grep -q SPDX-License-Identifier || {
 			echo "$f: no SPDX line" && bad=1
 		}
@@ -36,7 +37,7 @@ spdx() {
 }
 short_files() {
 	local f n bad=0
-	for f in $(sources '*.rs' '*.c' '*.h' '*.sh'); do
+	for f in $(sources '*.rs' '*.c' '*.h' '*.sh' '*.py'); do
 		n=$(wc -l <"$f" 2>/dev/null || echo 0)
 		[ "$n" -le 650 ] || { echo "$f: $n lines" && bad=1; }
 	done
