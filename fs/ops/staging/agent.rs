@@ -117,6 +117,8 @@ impl Agent {
             }
             let seen = self.shared.requests.count();
             let mut taken = self.reading.lock();
+            // What the last read was told is not told again.
+            taken.clear();
             let max = fit.min(self.room());
             if max > 0 {
                 self.shared.queue.lock().take(self.id, max, &mut taken)?;
