@@ -148,7 +148,7 @@ pub(super) fn read(shared: &Shared, sb: &SuperBlock, arg: usize) -> Result<isize
         }
         // What was copied is of the version if the version still is that one.
         check_version(vi, a.version)?;
-        uapi::slice(a.buf + done, n)
+        uapi::slice(a.buf.checked_add(done).ok_or(EFAULT)?, n)
             .writer()
             .write_slice(&bytes[..n])?;
         done += n as u64;

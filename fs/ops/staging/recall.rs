@@ -337,7 +337,9 @@ fn deliver_chunks(
         let version = request.want.version;
         if missing_in_chunk(&vi, version, chunk, 0)?.is_some() {
             let (data, rest) = bytes.split_at_mut(n as usize);
-            uapi::slice(buf + *done, n as usize)
+            // What is here already was not copied, so the address was not looked at yet.
+            let from = buf.checked_add(*done).ok_or(EFAULT)?;
+            uapi::slice(from, n as usize)
                 .reader()
                 .read_slice(data)?;
             rest.fill(0);
