@@ -84,6 +84,10 @@ pub(super) fn drop(file: &File, arg: usize) -> Result<isize> {
     let inode = VexInode::get(mount.sb(), found.ino, Some(found.generation))?;
     {
         let _lock = mount.vectors.lock(found.id)?;
+        // Another drop may have been first: a second one would fail in the middle of its change.
+        if inode.nlink() == 0 {
+            return Err(ENOENT);
+        }
         let fs = &mount.fs;
         let mut t = fs
             .store
