@@ -6,18 +6,17 @@
 //! lock held; then with the collection's lock: who may replace what, note the collection at the
 //! owners, write the vectors to free slots and wait until they are on disk, publish the records.
 
-use super::{change, search::SEED, sight, Open};
+use super::{change, search::SEED, sight::Verdicts, Open};
 use crate::crc32c::crc32c;
 use crate::libvexfs::format::inode::STATE_INTERNAL;
 use crate::libvexfs::journal::Tid;
-use crate::libvexfs::vector::memo::Memo;
 use crate::libvexfs::vector::record::{Publish, BASE_CREDITS, PUT_CREDITS};
 use crate::libvexfs::vector::top::sort_by_key;
 use crate::libvexfs::vector::{stale, Record};
 use crate::vfs::{
     access::{self, FileRef, MAY_WRITE},
     bindings,
-    inode::{InodeRef, VexInode},
+    inode::VexInode,
     ioctl::File,
     sched, uapi,
 };
@@ -231,14 +230,31 @@ impl Call<'_> {
 
     /// Stores the items of a chunk; those that fail get a status.
     fn store(&mut self, mut items: KVVec<Item>, vectors: &[u8], status: &mut [Result]) -> Result {
-        // Let go after the lock, as it is declared before it.
-        let mut held = KVVec::new();
         let mount = self.file.inode().mount();
-        let _lock = mount.vectors.lock(self.open.collection.id)?;
-        if self.open.dropped() {
-            return Err(ENOENT);
+        if self.only_new() {
+            self.refuse_twice(&mut items, status)?;
         }
-        self.refuse_replacing(&mut items, &mut held, status)?;
+        let mut verdicts = Verdicts::new();
+        let (_lock, allowed) = loop {
+            let lock = mount.vectors.lock(self.open.collection.id)?;
+            if self.open.dropped() {
+                return Err(ENOENT);
+            }
+            let allowed = self.may_replace(&items, &mut verdicts)?;
+            if !verdicts.missing() {
+                break (lock, allowed);
+            }
+            drop(lock);
+            verdicts.look(self.file)?;
+        };
+        let mut verdict = allowed.iter();
+        items.retain(|item| match verdict.next() {
+            Some(Err(e)) => {
+                set(status, item.index, Err(*e));
+                false
+            }
+            _ => true,
+        });
         self.note_owners(&mut items, status)?;
         if items.is_empty() {
             return Ok(());
@@ -265,38 +281,26 @@ impl Call<'_> {
         Ok(())
     }
 
-    /// Takes out the items that must not replace the record that has their key.
-    fn refuse_replacing(
-        &self,
-        items: &mut KVVec<Item>,
-        held: &mut KVVec<InodeRef>,
-        status: &mut [Result],
-    ) -> Result {
-        let mut verdicts = Memo::new()?;
-        let only_new = self.raw.flags & bindings::VEXFS_PUT_NEW != 0;
-        if only_new {
-            self.refuse_twice(items, status)?;
-        }
-        let mut failure = Ok(());
-        items.retain(|item| {
+    fn only_new(&self) -> bool {
+        self.raw.flags & bindings::VEXFS_PUT_NEW != 0
+    }
+
+    /// Of each item, whether it may replace the record that has its key.
+    fn may_replace(&self, items: &[Item], verdicts: &mut Verdicts) -> Result<KVVec<Result>> {
+        let mut all = KVVec::with_capacity(items.len(), GFP_KERNEL)?;
+        for item in items {
+            let new = &item.record;
             let verdict = match self.replaced(item) {
                 Ok(None) => Ok(()),
-                Ok(Some(_)) if only_new => Err(EEXIST),
-                Ok(Some(old)) => self.may_replace(&old, item, &mut verdicts, held),
+                Ok(Some(_)) if self.only_new() => Err(EEXIST),
+                Ok(Some(old)) if (old.ino, old.generation) == (new.ino, new.generation) => Ok(()),
+                Ok(Some(old)) => verdicts.get(old.ino, old.generation)?,
+                Err(e) if e == ENOMEM => return Err(e),
                 Err(e) => Err(e),
             };
-            match verdict {
-                Ok(()) => true,
-                Err(e) => {
-                    if e == ENOMEM {
-                        failure = Err(e);
-                    }
-                    set(status, item.index, Err(e));
-                    false
-                }
-            }
-        });
-        failure
+            all.push(verdict, GFP_KERNEL)?;
+        }
+        Ok(all)
     }
 
     /// Of items with the same key only the first is new.
@@ -322,34 +326,6 @@ impl Call<'_> {
             Some(slot) => fs.record(&core, slot),
             None => Ok(None),
         }
-    }
-
-    fn may_replace(
-        &self,
-        old: &Record,
-        item: &Item,
-        verdicts: &mut Memo<Result>,
-        held: &mut KVVec<InodeRef>,
-    ) -> Result {
-        let new = &item.record;
-        if (old.ino, old.generation) == (new.ino, new.generation) {
-            return Ok(());
-        }
-        if let Some(verdict) = verdicts.get(old.ino, old.generation) {
-            return verdict;
-        }
-        let verdict = match sight::get(self.file.inode().sb(), old.ino, old.generation)? {
-            Some(inode) => {
-                let verdict = access::permission(self.file.idmap(), &inode, MAY_WRITE);
-                // To be let go when the lock is no longer held.
-                held.push(inode, GFP_KERNEL)?;
-                verdict
-            }
-            // Its file is gone, and it soon would be.
-            None => Ok(()),
-        };
-        verdicts.set(old.ino, old.generation, verdict);
-        verdict
     }
 
     /// Notes at each owner that the collection has records of it, and takes out the items of those

@@ -4,16 +4,15 @@
 
 use super::reap::{remove_owned, remove_slots};
 use super::search::{describe, SEED};
-use super::sight::{self, Sight};
+use super::sight::{Sight, Verdicts};
 use super::{change, put::may_describe, unless_dropped, Open};
 use crate::crc32c::crc32c;
 use crate::libvexfs::credits;
-use crate::libvexfs::vector::memo::Memo;
 use crate::libvexfs::vector::Record;
 use crate::vfs::{
-    access::{self, MAY_WRITE},
     bindings,
-    inode::InodeRef,
+    file::{Mode, RwLocked},
+    inode::VexInode,
     ioctl::File,
     sched, uapi,
 };
@@ -30,19 +29,32 @@ pub(super) fn mark(file: &File, arg: usize) -> Result<isize> {
     }
     may_describe(file)?;
     let inode = file.inode();
-    let marked = {
-        let core = inode.core().read();
-        (core.marked_version >= core.data_version).then_some(core.data_version)
-    };
-    raw.version = match marked {
-        Some(version) => version,
-        None => change(inode, credits::INODE, |t, core| inode.fs().mark(t, core))?.0,
-    };
+    raw.version = settle(inode)?;
     raw.ino = inode.ino();
     raw.generation = inode.generation();
     raw.file_size = inode.size();
     uapi::put(arg, size, &raw)?;
     Ok(0)
+}
+
+/// Makes any change from now on another version than the one returned.
+fn settle(inode: &VexInode) -> Result<u64> {
+    // Writes that looked for the mark before it was there must have ended.
+    let _lock = RwLocked::take(inode, Mode::Exclusive, false)?;
+    inode.wait_for_direct_io();
+    // As must those through mappings: pages that were written back are read-only, and the next
+    // write faults and sees the mark. No fault may come in between.
+    let _invalidate = inode.invalidate_lock();
+    let marked = {
+        let core = inode.core().read();
+        (core.marked_version >= core.data_version).then_some(core.data_version)
+    };
+    let version = match marked {
+        Some(version) => version,
+        None => change(inode, credits::INODE, |t, core| inode.fs().mark(t, core))?.0,
+    };
+    inode.write_and_wait(0, i64::MAX as u64)?;
+    Ok(version)
 }
 
 /// `VEXFS_IOC_GET`.
@@ -251,29 +263,20 @@ fn delete_some(
 }
 
 fn delete_keys(file: &File, open: &Open, keys: &[u8], status: &mut KVec<i32>) -> Result<u64> {
-    let mut verdicts = Memo::new()?;
-    let mut slots = KVec::new();
-    // Let go after the lock, as it is declared before it.
-    let mut held = KVec::new();
-    let _lock = file.inode().mount().vectors.lock(open.collection.id)?;
-    if open.dropped() {
-        return Err(ENOENT);
-    }
-    for key in keys.chunks_exact(8) {
-        let key = u64::from_ne_bytes(key.try_into().map_err(|_| EINVAL)?);
-        let verdict = match by_key(open, key)? {
-            // A key that is given twice is gone the second time.
-            Some((slot, _)) if slots.contains(&slot) => Err(ENOENT),
-            Some((slot, record)) => match may_delete(file, &record, &mut verdicts, &mut held) {
-                Ok(()) => Ok(slots.push(slot, GFP_KERNEL)?),
-                Err(e) if e == ENOMEM => return Err(e),
-                Err(e) => Err(e),
-            },
-            None => Err(ENOENT),
-        };
-        let code = verdict.map_or_else(Error::to_errno, |()| 0);
-        status.push(code, GFP_KERNEL)?;
-    }
+    let mut verdicts = Verdicts::new();
+    let (_lock, slots) = loop {
+        let lock = file.inode().mount().vectors.lock(open.collection.id)?;
+        if open.dropped() {
+            return Err(ENOENT);
+        }
+        status.clear();
+        let slots = may_delete(open, keys, &mut verdicts, status)?;
+        if !verdicts.missing() {
+            break (lock, slots);
+        }
+        drop(lock);
+        verdicts.look(file)?;
+    };
     let mut done = 0;
     while let Some(rest) = slots.get(done..).filter(|r| !r.is_empty()) {
         done += remove_slots(open, rest)?;
@@ -281,23 +284,27 @@ fn delete_keys(file: &File, open: &Open, keys: &[u8], status: &mut KVec<i32>) ->
     Ok(done as u64)
 }
 
+/// The slots of those keys whose records may be deleted; all keys get a status.
 fn may_delete(
-    file: &File,
-    record: &Record,
-    verdicts: &mut Memo<Result>,
-    held: &mut KVec<InodeRef>,
-) -> Result {
-    if let Some(verdict) = verdicts.get(record.ino, record.generation) {
-        return verdict;
+    open: &Open,
+    keys: &[u8],
+    verdicts: &mut Verdicts,
+    status: &mut KVec<i32>,
+) -> Result<KVec<u32>> {
+    let mut slots = KVec::new();
+    for key in keys.chunks_exact(8) {
+        let key = u64::from_ne_bytes(key.try_into().map_err(|_| EINVAL)?);
+        let verdict = match by_key(open, key)? {
+            // A key that is given twice is gone the second time.
+            Some((slot, _)) if slots.contains(&slot) => Err(ENOENT),
+            Some((slot, record)) => match verdicts.get(record.ino, record.generation)? {
+                Ok(()) => Ok(slots.push(slot, GFP_KERNEL)?),
+                Err(e) => Err(e),
+            },
+            None => Err(ENOENT),
+        };
+        let code = verdict.map_or_else(Error::to_errno, |()| 0);
+        status.push(code, GFP_KERNEL)?;
     }
-    let verdict = match sight::get(file.inode().sb(), record.ino, record.generation)? {
-        Some(inode) => {
-            let verdict = access::permission(file.idmap(), &inode, MAY_WRITE);
-            held.push(inode, GFP_KERNEL)?;
-            verdict
-        }
-        None => Ok(()),
-    };
-    verdicts.set(record.ino, record.generation, verdict);
-    verdict
+    Ok(slots)
 }

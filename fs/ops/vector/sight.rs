@@ -7,13 +7,15 @@ use crate::libvexfs::errno::{enametoolong, estale};
 use crate::libvexfs::format::inode::STATE_INTERNAL;
 use crate::libvexfs::parent::path::Ancestors;
 use crate::libvexfs::vector::memo::Memo;
+use crate::libvexfs::vector::top::sort_by_key;
 use crate::libvexfs::Inode;
 use crate::vfs::{
-    access::{self, RenameMoment, MAY_READ, MAY_SEARCH},
+    access::{self, RenameMoment, MAY_READ, MAY_SEARCH, MAY_WRITE},
     bindings,
     dentry::IdMap,
     inode::{InodeRef, VexInode},
     ioctl::File,
+    sched,
     super_block::SuperBlock,
     uapi,
 };
@@ -161,6 +163,83 @@ pub(super) fn get(sb: &SuperBlock, ino: u64, generation: u32) -> Result<Option<I
         }
         Err(e) if e == estale() => Ok(None),
         Err(e) => Err(e),
+    }
+}
+
+/// Whether the caller may change the records that files have, by file.
+///
+/// Files are looked at with no lock of a collection held: to get an inode may mean to wait until it
+/// is freed, to let go of it may mean to free it, and whoever frees an inode takes these locks to
+/// remove its records.
+pub(super) struct Verdicts {
+    /// In order of number and generation.
+    known: KVVec<(u64, u32, Result)>,
+    asked: KVVec<(u64, u32)>,
+}
+
+impl Verdicts {
+    /// None yet.
+    pub(super) fn new() -> Self {
+        Verdicts {
+            known: KVVec::new(),
+            asked: KVVec::new(),
+        }
+    }
+
+    /// The verdict on a file. Without one the answer means nothing, and [`Verdicts::look`] will
+    /// find it out.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn get(&mut self, ino: u64, generation: u32) -> Result<Result> {
+        let found = self
+            .known
+            .binary_search_by_key(&(ino, generation), |k| (k.0, k.1));
+        if let Some(known) = found.ok().and_then(|at| self.known.get(at)) {
+            return Ok(known.2);
+        }
+        self.asked.push((ino, generation), GFP_KERNEL)?;
+        Ok(Ok(()))
+    }
+
+    /// Whether files were asked for on which there is no verdict.
+    pub(super) fn missing(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
+    /// Looks at the files that were asked for.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, `EINTR`.
+    ///
+    /// # Context
+    ///
+    /// May sleep; no lock held.
+    pub(super) fn look(&mut self, file: &File) -> Result {
+        sort_by_key(&mut self.asked, |a| *a);
+        let mut last = None;
+        for &(ino, generation) in self.asked.iter() {
+            if last == Some((ino, generation)) {
+                continue;
+            }
+            last = Some((ino, generation));
+            if sched::killed() {
+                return Err(EINTR);
+            }
+            let verdict = match get(file.inode().sb(), ino, generation) {
+                Ok(Some(inode)) => access::permission(file.idmap(), &inode, MAY_WRITE),
+                // It is gone, and its records soon will be.
+                Ok(None) => Ok(()),
+                Err(e) if e == ENOMEM => return Err(e),
+                Err(e) => Err(e),
+            };
+            self.known.push((ino, generation, verdict), GFP_KERNEL)?;
+        }
+        self.asked.clear();
+        sort_by_key(&mut self.known, |k| (k.0, k.1));
+        Ok(())
     }
 }
 
