@@ -7,8 +7,8 @@
 //! - [`reap`]: records of files that are gone.
 //!
 //! Locks: whoever changes a collection holds its lock of [`Vectors`], taken after the mount's write
-//! access and before everything else; with it no inode is let go, because the last reference to an
-//! unlinked one takes that lock to remove its records. A search holds nothing while it computes.
+//! access and before everything else; with it no inode is looked up or let go, because the last
+//! reference to an unlinked one takes that lock to remove its records. A search holds nothing while it computes.
 
 mod collection;
 mod put;
