@@ -11,7 +11,7 @@ use kernel::prelude::*;
 use crate::libvexfs::errno::enodata;
 use crate::libvexfs::extent::{Mapping, MAX_LBLK};
 use crate::libvexfs::format::inode::STATE_OFFLINE;
-use crate::libvexfs::journal::{Store, Trans};
+use crate::libvexfs::journal::{tid_geq, Store, Trans};
 use crate::libvexfs::vector::stale;
 use crate::ops::{aops::settled, staging, truncate};
 use crate::vfs::bindings;
@@ -29,7 +29,11 @@ use crate::vfs::iomap::{self, BLOCK};
 pub(crate) fn before_change(vi: &VexInode, start: u64, end: u64) -> Result {
     let fs = vi.fs();
     if !fs.needs_note(&vi.core().read(), start, end)? {
-        return Ok(());
+        // Somebody else may have noted it just now, and still be waiting for the commit.
+        return match vi.data().version_tid() {
+            Some(tid) if !tid_geq(fs.store.committed(), tid) => vi.commit_tid(tid),
+            _ => Ok(()),
+        };
     }
     let noted = settled(vi, || {
         let mut t = fs.store.begin(stale::CREDITS)?;
@@ -38,10 +42,12 @@ pub(crate) fn before_change(vi: &VexInode, start: u64, end: u64) -> Result {
         let tid = t.tid();
         if noted {
             vi.data().note(tid, true);
+            vi.data().note_version(tid);
         }
         drop(core);
         t.stop()?;
-        Ok(noted.then_some(tid))
+        // Also of who was faster.
+        Ok(vi.data().version_tid())
     })?;
     match noted {
         Some(tid) => vi.commit_tid(tid),

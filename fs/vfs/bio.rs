@@ -88,6 +88,12 @@ impl NewestTid {
     fn get(&self) -> Tid {
         self.0.load(Ordering::Acquire) as Tid
     }
+
+    /// None before the first one.
+    fn known(&self) -> Option<Tid> {
+        let noted = self.0.load(Ordering::Acquire);
+        (noted & Self::KNOWN != 0).then_some(noted as Tid)
+    }
 }
 
 /// What an inode keeps for its file data beside the metadata proper.
@@ -104,6 +110,8 @@ pub(crate) struct DataState {
     /// depends on.
     sync_tid: NewestTid,
     datasync_tid: NewestTid,
+    /// The newest one that moved the version of the contents on.
+    version_tid: NewestTid,
     /// Blocks beyond the end of file may be left to free: see `ops::truncate`.
     trim: AtomicBool,
     /// The block of the end of file is known to be zero behind it, on disk: see `ops::truncate`.
@@ -136,6 +144,7 @@ impl DataState {
             (&raw mut (*this).map_seq).write(AtomicU64::new(0));
             (&raw mut (*this).sync_tid).write(NewestTid::new());
             (&raw mut (*this).datasync_tid).write(NewestTid::new());
+            (&raw mut (*this).version_tid).write(NewestTid::new());
             (&raw mut (*this).trim).write(AtomicBool::new(false));
             (&raw mut (*this).tail_clean).write(AtomicBool::new(false));
         }
@@ -168,6 +177,17 @@ impl DataState {
         } else {
             self.sync_tid.get()
         }
+    }
+
+    /// Transaction `tid` moved the version of the contents on. Call it with the metadata lock held
+    /// for write.
+    pub(crate) fn note_version(&self, tid: Tid) {
+        self.version_tid.note(tid);
+    }
+
+    /// The newest transaction that moved the version on since the inode is in core.
+    pub(crate) fn version_tid(&self) -> Option<Tid> {
+        self.version_tid.known()
     }
 
     /// Remembers that blocks beyond the end of file are left to free.
