@@ -33,7 +33,8 @@ pub(crate) fn ioctl(file: &File, nr: u32, arg: usize) -> Result<isize> {
     let result = match nr {
         bindings::VEXFS_NR_STAGE_ATTACH => admin().and_then(|()| agent::attach(mount.sb(), arg)),
         bindings::VEXFS_NR_STAGE_ARCHIVE => batch::run(file, batch::What::Archive, arg),
-        bindings::VEXFS_NR_STAGE_RELEASE => batch::run(file, batch::What::Release, arg),
+        bindings::VEXFS_NR_STAGE_RELEASE => admin()
+            .and_then(|()| file.with_write_access(|| batch::run(file, batch::What::Release, arg))),
         bindings::VEXFS_NR_STAGE_PREFETCH => batch::run(file, batch::What::Prefetch, arg),
         bindings::VEXFS_NR_STAGE_STATE => state(file, arg),
         bindings::VEXFS_NR_VOLUME_UPSERT => {
