@@ -275,6 +275,10 @@ fn sum_up(shared: &Shared, file: &InternalFile, version: u64) -> Result {
             return Ok(());
         }
     }
+    // Whether the agent said that it begins or not: from here on a change makes another version.
+    if settle_version(vi)? != version {
+        return Err(estale());
+    }
     let mut reader = file.reader();
     let mut bytes = KVVec::from_elem(0u8, CHUNK.min(size.max(1)) as usize, GFP_KERNEL)?;
     let mut sums = KVec::with_capacity(SUMS, GFP_KERNEL)?;
