@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 #
 # The ioctls of the general and the vectors' sections, called wrongly. (Staging has its
-# own in staging.sh.)
+# own in staging_faults.sh.)
 
 ab_op() { python3 "$suites/vectors_ops.py" "$1" "$MNT"; }
 
