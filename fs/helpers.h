@@ -328,6 +328,7 @@ void vexfs_helper_page_cache_readahead(struct address_space *mapping,
 				       struct file_ra_state *ra,
 				       pgoff_t index, unsigned long count);
 u64 vexfs_helper_vmf_pgoff(const struct vm_fault *vmf);
+struct folio *vexfs_helper_vmf_folio(const struct vm_fault *vmf);
 /* Whether the fault may drop its lock, sleep and be tried again. */
 bool vexfs_helper_vmf_may_retry(const struct vm_fault *vmf);
 /*

@@ -433,6 +433,11 @@ u64 vexfs_helper_vmf_pgoff(const struct vm_fault *vmf)
 	return vmf->pgoff;
 }
 
+struct folio *vexfs_helper_vmf_folio(const struct vm_fault *vmf)
+{
+	return page_folio(vmf->page);
+}
+
 bool vexfs_helper_vmf_may_retry(const struct vm_fault *vmf)
 {
 	return fault_flag_allow_retry_first(vmf->flags) &&

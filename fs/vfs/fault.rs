@@ -122,15 +122,16 @@ unsafe extern "C" fn page_mkwrite(vmf: *mut bindings::vm_fault) -> vm_fault_t {
         let mapping = (*inode).i_mapping;
         bindings::vexfs_helper_sb_start_pagefault(sb);
         bindings::file_update_time(bindings::vexfs_helper_vmf_file(vmf));
-        let start = Fault(vmf).pos();
+        // The kernel may map all of a large folio for writing at the first fault on one of its pages.
+        let folio = bindings::vexfs_helper_vmf_folio(vmf);
+        let pos = Fault(vmf).pos();
+        let start = pos.min(bindings::vexfs_helper_folio_pos(folio) as u64);
+        let len = bindings::vexfs_helper_folio_size(folio) as u64;
+        let end = start.saturating_add(len).max(pos.saturating_add(BLOCK));
         // Who describes the contents (archives, embeds) takes this lock exclusively while he marks
         // them and writes them back, so the check and the change are one to him.
         bindings::vexfs_helper_filemap_invalidate_lock_shared(mapping);
-        let answer = match file::before_change(
-            VexInode::from_raw(inode),
-            start,
-            start.saturating_add(BLOCK),
-        ) {
+        let answer = match file::before_change(VexInode::from_raw(inode), start, end) {
             Ok(()) => bindings::iomap_page_mkwrite(vmf, WRITE_OPS.as_ptr(), core::ptr::null_mut()),
             Err(e) => fault_of(e),
         };
