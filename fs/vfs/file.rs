@@ -13,8 +13,8 @@ use crate::vfs::bindings;
 use crate::vfs::fault::VM_OPS;
 use crate::vfs::inode::VexInode;
 use crate::vfs::ioctl;
-use crate::vfs::mount::this_module;
 use crate::vfs::iomap::{self, DIRECT_WRITE, READ_OPS, WRITE_CHECKS, WRITE_OPS};
+use crate::vfs::mount::this_module;
 use crate::vfs::table::Table;
 
 static AOPS: Table<address_space_operations> = Table::new(address_space_operations {

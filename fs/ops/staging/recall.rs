@@ -339,9 +339,7 @@ fn deliver_chunks(
             let (data, rest) = bytes.split_at_mut(n as usize);
             // What is here already was not copied, so the address was not looked at yet.
             let from = buf.checked_add(*done).ok_or(EFAULT)?;
-            uapi::slice(from, n as usize)
-                .reader()
-                .read_slice(data)?;
+            uapi::slice(from, n as usize).reader().read_slice(data)?;
             rest.fill(0);
             check(&vi, request, chunk, data)?;
             publish_chunk(&vi, version, chunk, &mut bytes)?;
