@@ -14,8 +14,14 @@ use nix::errno::Errno;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
+const AFTER_HELP: &str = "\
+Hits come best first. A score is the squared distance under l2 (lower is better), and the similarity
+under cosine and ip (higher is better). With --json there is a line for each query:
+  {\"query\":0,\"hits\":[{\"key\":17,\"path\":\"..\",\"offset\":0,\"length\":9,\"score\":0.5,\"stale\":false}]}
+Offset and length 0 mean the whole file; hits of files that are on a volume have \"offline\":true too.";
+
 #[derive(clap::Args)]
-#[command(group(clap::ArgGroup::new("query").required(true)))]
+#[command(after_help = AFTER_HELP, group(clap::ArgGroup::new("query").required(true)))]
 pub struct Args {
     /// The mount point, or a directory or file below it: only what lies there is found
     #[arg(required_unless_present = "text")]
