@@ -122,8 +122,8 @@ struct vexfs_path {
  *	VEXFS_COLLECTION_NEXT the lowest id above `id`. Any user.
  *	ENOENT: there is none (or no more).
  * VEXFS_IOC_COLLECTION_DROP: in: id, or if that is 0 name. Needs to be the
- *	collection's owner or CAP_FOWNER. All its records are gone at return;
- *	their space is freed in the background. ENOENT, EPERM.
+ *	collection's owner or CAP_FOWNER. All its records are gone and their space
+ *	is freed at return. ENOENT, EPERM.
  */
 struct vexfs_collection {
 	__u32	size;

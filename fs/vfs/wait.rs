@@ -114,7 +114,7 @@ impl Event {
     ///
     /// # Errors
     ///
-    /// `EINTR` when a signal arrives.
+    /// `ERESTARTSYS` when a signal arrives.
     pub(crate) fn wait_interruptible(&self, seen: u64) -> Result {
         let mut wanted = Wanted {
             inner: &self.0,
