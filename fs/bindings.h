@@ -7,7 +7,7 @@
 #ifndef VEXFS_BINDINGS_H
 #define VEXFS_BINDINGS_H
 
-#include "helpers.h"
+#include "helpers_attr.h"
 
 #if __has_include("uapi/vexfs.h")
 #include "uapi/vexfs.h"

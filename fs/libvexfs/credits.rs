@@ -110,8 +110,10 @@ pub const fn xattr_set(new: usize, old: usize, regions: usize) -> usize {
 /// The most that any operation asks for on a volume of so many regions. A journal must take it.
 pub const fn largest(regions: usize) -> usize {
     let chunks = crate::libvexfs::xattr::record::CHUNKS_MAX;
+    // A directory with two lists as long as can be, and a few labels.
+    let create = CREATE + blocks::initial(2 * (chunks + 1) + 8);
     max(
-        RENAME,
+        max(RENAME, create),
         max(
             REPLACE_RANGE,
             max(REAP_STEP, xattr_set(chunks, chunks, regions)),
@@ -173,6 +175,15 @@ pub mod blocks {
             }
         }
     }
+    /// For `n` records of the attribute tree of a new inode. Whatever they look like, each
+    /// split leaves a record in both leaves at least.
+    pub const fn initial(n: usize) -> usize {
+        match n {
+            0 => 0,
+            _ => n + MAX_HEIGHT,
+        }
+    }
+
     /// For a new name: its entry and the pointer to it.
     pub const CREATE: usize = 2 * INSERT;
     /// For a rename: an entry, and the pointers of two inodes or an inode and a whiteout.

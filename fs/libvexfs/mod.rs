@@ -19,6 +19,7 @@
     )
 )]
 
+pub mod acl;
 pub mod alloc;
 pub mod attr;
 pub mod credits;

@@ -22,6 +22,7 @@ use crate::libvexfs::format::inode::{
 };
 use crate::libvexfs::format::{Inode, Time};
 use crate::libvexfs::journal::{Store, Trans};
+use crate::libvexfs::xattr::Initial;
 use crate::libvexfs::{orphan, symlink, Fs};
 use kernel::prelude::*;
 
@@ -45,6 +46,9 @@ pub struct NewInode<'a> {
     pub rdev: u32,
     /// Target of a symbolic link; empty for all others.
     pub target: &'a [u8],
+    /// Extended attributes. Each operation that makes an inode takes
+    /// [`initial_cost`](crate::libvexfs::xattr::initial_cost) more credits for them.
+    pub attrs: &'a [Initial<'a>],
     /// All of its times.
     pub now: Time,
 }
@@ -87,8 +91,11 @@ impl<S: Store> Fs<S> {
             return Err(EMLINK);
         }
         self.plan_homes(t, &[dir])?;
-        let mut space = self.space(near(dir), blocks::CREATE + chunks, Mode::Normal)?;
+        let attrs = self.xattr_plan_initial(new.attrs)?;
+        let blocks = blocks::CREATE + chunks + attrs.blocks;
+        let mut space = self.space(near(dir), blocks, Mode::Normal)?;
         let mut i = self.new_inode(t, &mut space, dir, new)?;
+        self.xattr_store_initial(t, &mut space, &mut i, &attrs)?;
         i.nlink = if is_dir { 2 } else { 1 };
         self.add_name(t, &mut space, dir, name, cookie, &mut i)?;
         if is_dir {
@@ -111,8 +118,11 @@ impl<S: Store> Fs<S> {
         if new.mode & S_IFMT == S_IFDIR {
             return Err(EINVAL);
         }
-        let mut space = self.space(near(near_to), blocks::CREATE + chunks, Mode::Normal)?;
+        let attrs = self.xattr_plan_initial(new.attrs)?;
+        let blocks = blocks::CREATE + chunks + attrs.blocks;
+        let mut space = self.space(near(near_to), blocks, Mode::Normal)?;
         let mut i = self.new_inode(t, &mut space, near_to, new)?;
+        self.xattr_store_initial(t, &mut space, &mut i, &attrs)?;
         i.nlink = 0;
         self.orphan_add(t, &mut i, orphan::DELETE)?;
         self.log_inode(t, &i)?;

@@ -2,8 +2,10 @@
 
 //! Extended attributes.
 
+mod initial;
 pub mod record;
 
+pub use initial::{cost as initial_cost, Initial};
 pub use record::{index, NAME_MAX, VALUE_MAX};
 
 use crate::libvexfs::alloc::Mode;

@@ -26,7 +26,8 @@ pub(crate) fn set(inode: &VexInode, change: &Change) -> Result {
 
     let logged = log(inode, change);
     let tid = inode.mount().judge(logged)?;
-    inode.sync_if_asked(tid)
+    inode.sync_if_asked(tid)?;
+    change.follow_mode()
 }
 
 /// Changes all but the size, in one transaction.

@@ -7,6 +7,7 @@
 //! transaction or a core held nothing copies from or to user space, drops the last reference to an
 //! inode, locks a folio, or waits for anything but metadata I/O.
 
+pub(crate) mod acl;
 pub(crate) mod aops;
 pub(crate) mod attr;
 pub(crate) mod dir;

@@ -346,6 +346,9 @@ pub(crate) fn statfs(mount: &Mount) -> Stat {
 pub(crate) fn show_options(mount: &Mount, show: &mut dyn FnMut(&str)) {
     show(",errors=");
     show(mount.on_error().name());
+    if !mount.sb().has_acls() {
+        show(",noacl");
+    }
     if mount.norecovery {
         show(",norecovery");
     }

@@ -14,9 +14,11 @@ use crate::libvexfs::{
     format::inode::{STATE_INTERNAL, S_IFLNK, S_IFMT},
     journal::{Store as _, Tid, Trans as _},
     namespace::NewInode as Spec,
+    xattr::{index, initial_cost, Initial},
     Inode as Core,
 };
 use crate::vfs::{
+    acl::Acl,
     dentry::{Dentry, IdMap},
     inode::{InodeRef, LockedInode, NewInode, VexInode},
     security,
@@ -43,16 +45,53 @@ impl What<'_> {
     }
 
     /// What libvexfs is told about it.
-    fn spec(&self, new: &NewInode) -> Spec<'_> {
+    fn spec<'a>(&'a self, new: &NewInode, attrs: &'a [Initial<'a>]) -> Spec<'a> {
         Spec {
             mode: new.mode(),
             uid: new.uid(),
             gid: new.gid(),
             rdev: self.rdev,
             target: self.target,
+            attrs,
             now: new.now(),
             ..Spec::default()
         }
+    }
+}
+
+/// The attributes that a new inode has from the beginning: the access control lists that it
+/// inherits, and the labels of security modules.
+pub(super) struct FirstAttrs {
+    access: Option<KVec<u8>>,
+    default: Option<KVec<u8>>,
+    labels: security::Labels,
+}
+
+impl FirstAttrs {
+    /// Those of `new` in `dir`. Call it before the transaction.
+    pub(super) fn new(new: &NewInode, dir: &VexInode, dentry: Option<&Dentry>) -> Result<Self> {
+        let acls = new.acls();
+        Ok(FirstAttrs {
+            access: acls.access.as_ref().map(Acl::format).transpose()?,
+            default: acls.default.as_ref().map(Acl::format).transpose()?,
+            labels: security::labels(new.inode(), dir, dentry)?,
+        })
+    }
+
+    /// As libvexfs takes them.
+    pub(super) fn list(&self) -> Result<KVec<Initial<'_>>> {
+        let mut list = KVec::new();
+        for (default, acl) in [(false, &self.access), (true, &self.default)] {
+            if let Some(value) = acl {
+                let (index, name) = (index::SYSTEM, super::acl::name(default));
+                list.push(Initial { index, name, value }, GFP_KERNEL)?;
+            }
+        }
+        for (name, value) in self.labels.iter() {
+            let index = index::SECURITY;
+            list.push(Initial { index, name, value }, GFP_KERNEL)?;
+        }
+        Ok(list)
     }
 }
 
@@ -101,10 +140,11 @@ pub(crate) fn create(idmap: &IdMap, dir: &VexInode, dentry: &Dentry, what: &What
     dir.check_running()?;
     let (mount, fs) = (dir.mount(), dir.fs());
     let new = NewInode::new(idmap, dir, what.mode)?;
-    let labels = security::labels(new.inode(), dir, Some(dentry))?;
-    let spec = what.spec(&new);
+    let first = FirstAttrs::new(&new, dir, Some(dentry))?;
+    let attrs = first.list()?;
+    let spec = what.spec(&new, &attrs);
     let made = mount.with_space(|| {
-        let mut t = fs.store.begin(what.credits())?;
+        let mut t = fs.store.begin(what.credits() + initial_cost(&attrs))?;
         let mut parent = dir.core().write();
         dir.store_attributes(&mut parent);
         let core = fs.create(&mut t, &mut parent, dentry.name(), &spec)?;
@@ -117,13 +157,6 @@ pub(crate) fn create(idmap: &IdMap, dir: &VexInode, dentry: &Dentry, what: &What
     });
     let (core, tid) = mount.judge(made)?;
     let inode = publish(dir, new, core, tid)?;
-    if let Err(e) = label(&inode, &labels) {
-        // What a security module wants to be labelled must not be there without. If taking it
-        // away fails too, the file system is in worse trouble, which was logged.
-        let _ = take_name(dir, dentry.name(), &inode);
-        inode.abandon();
-        return Err(e);
-    }
     dentry.instantiate_new(inode);
     dir.sync_if_asked(tid)
 }
@@ -142,22 +175,18 @@ pub(crate) fn tmpfile(idmap: &IdMap, dir: &VexInode, mode: u16) -> Result<Locked
         target: &[],
     };
     let new = NewInode::new(idmap, dir, mode)?;
-    let labels = security::labels(new.inode(), dir, None)?;
-    let spec = what.spec(&new);
+    let first = FirstAttrs::new(&new, dir, None)?;
+    let attrs = first.list()?;
+    let spec = what.spec(&new, &attrs);
     let made = mount.with_space(|| {
-        let mut t = fs.store.begin(credits::TMPFILE)?;
+        let mut t = fs.store.begin(credits::TMPFILE + initial_cost(&attrs))?;
         let core = fs.tmpfile(&mut t, &dir.core().read(), &spec)?;
         let tid = t.tid();
         t.stop()?;
         Ok((core, tid))
     });
     let (core, tid) = mount.judge(made)?;
-    let inode = publish(dir, new, core, tid)?;
-    if let Err(e) = label(&inode, &labels) {
-        inode.abandon();
-        return Err(e);
-    }
-    Ok(inode)
+    publish(dir, new, core, tid)
 }
 
 /// Shows a new inode to the world.
@@ -172,14 +201,6 @@ fn publish(dir: &VexInode, new: NewInode, core: Core, tid: Tid) -> Result<Locked
         e
     });
     mount.judge(published)
-}
-
-/// Gives a new inode the attributes that security modules want it to have.
-fn label(inode: &VexInode, labels: &security::Labels) -> Result {
-    for (name, value) in labels.iter() {
-        super::xattr::set_security(inode, name, value)?;
-    }
-    Ok(())
 }
 
 /// Gives an inode one more name.

@@ -2,11 +2,13 @@
 
 //! Moving names. The lock order is that of `namei`.
 
+use super::namei::FirstAttrs;
 use crate::libvexfs::{
     credits,
     format::inode::S_IFCHR,
     journal::{Store as _, Trans as _},
     namespace::{NewInode as Spec, Rename, RENAME_WHITEOUT},
+    xattr::initial_cost,
     Inode as Core,
 };
 use crate::vfs::{
@@ -56,19 +58,23 @@ pub(crate) fn rename(
     let other_dir = (new_dir.ino() != old_dir.ino()).then_some(new_dir);
     let now = old_dir.now();
     let mut whiteout = Spec::default();
+    let mut first = None;
     if flags & RENAME_WHITEOUT != 0 {
-        // Only asked who would own it; the inode is thrown away.
-        let owner = NewInode::new(idmap, old_dir, S_IFCHR)?;
-        whiteout = Spec {
-            uid: owner.uid(),
-            gid: owner.gid(),
-            now,
-            ..whiteout
-        };
+        // Only asked what it would be like; the inode is thrown away.
+        let like = NewInode::new(idmap, old_dir, S_IFCHR)?;
+        whiteout.uid = like.uid();
+        whiteout.gid = like.gid();
+        whiteout.now = now;
+        first = Some(FirstAttrs::new(&like, old_dir, Some(old_name))?);
     }
+    let attrs = match &first {
+        Some(first) => first.list()?,
+        None => KVec::new(),
+    };
+    whiteout.attrs = &attrs;
 
     let done = mount.with_space(|| {
-        let mut t = fs.store.begin(credits::RENAME)?;
+        let mut t = fs.store.begin(credits::RENAME + initial_cost(&attrs))?;
         let (mut from, mut to) = hold_both(old_dir, other_dir, 0);
         let (mut moved, mut there) = hold_both(old, new, 2);
         old_dir.store_attributes(&mut from);

@@ -79,15 +79,6 @@ fn write(
     Ok(tid)
 }
 
-/// Sets an attribute that a security module wants a new inode to have.
-///
-/// # Errors
-///
-/// As [`set`].
-pub(crate) fn set_security(inode: &VexInode, name: &[u8], value: &[u8]) -> Result {
-    set(inode, SECURITY, name, Some(value), SetMode::Any)
-}
-
 /// The names of all attributes that the caller may know of, each with its prefix and terminated.
 ///
 /// # Errors
@@ -104,6 +95,8 @@ pub(crate) fn list(inode: &VexInode) -> Result<KVVec<u8>> {
                 index::USER => b"user.",
                 index::TRUSTED if trusted => b"trusted.",
                 index::SECURITY => b"security.",
+                // Lists are there for who may use them: see `acl`.
+                index::SYSTEM if inode.sb().has_acls() => b"system.",
                 _ => return Ok(true),
             };
             for part in [prefix, name, b"\0"] {

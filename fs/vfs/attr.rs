@@ -3,7 +3,7 @@
 //! What the VFS calls to change and show attributes.
 
 use super::{
-    bindings,
+    acl, bindings,
     dentry::{errno, IdMap},
     inode::VexInode,
 };
@@ -36,6 +36,21 @@ impl Change {
                 return None;
             }
             u64::try_from((*self.attr).ia_size).ok()
+        }
+    }
+
+    /// Lets the access control list follow the mode, if that was changed.
+    ///
+    /// # Errors
+    ///
+    /// As setting the list.
+    pub(crate) fn follow_mode(&self) -> Result {
+        // SAFETY: As above.
+        unsafe {
+            if (*self.attr).ia_valid & bindings::ATTR_MODE == 0 {
+                return Ok(());
+            }
+            acl::follow_mode(&self.idmap, self.dentry)
         }
     }
 

@@ -7,6 +7,7 @@
 //! changed and were not logged yet (see `attributes`).
 
 use super::{
+    acl::Inherited,
     bindings,
     bio::{DataState, IoendQueue},
     dentry::IdMap,
@@ -335,7 +336,7 @@ impl Drop for InodeRef {
 }
 
 /// An inode that is being made and that nobody else sees. Dropped, it was never there.
-pub(crate) struct NewInode(InodeRef);
+pub(crate) struct NewInode(InodeRef, Inherited);
 
 impl NewInode {
     /// An inode for a new entry of `dir`: owner and mode follow from the caller and the directory.
@@ -350,7 +351,10 @@ impl NewInode {
             (*raw).i_ino = 0;
             bindings::inode_init_owner(idmap.as_ptr(), raw, dir.as_ptr(), mode);
         }
-        Ok(NewInode(inode))
+        let mut mode = inode.mode();
+        let acls = Inherited::new(dir, &mut mode)?;
+        inode.set_mode(mode);
+        Ok(NewInode(inode, acls))
     }
 
     /// The inode, which has an owner and a mode so far.
@@ -375,6 +379,11 @@ impl NewInode {
         unsafe { bindings::vexfs_helper_i_gid_read(self.0.as_ptr()) }
     }
 
+    /// The access control lists that it inherits.
+    pub(crate) fn acls(&self) -> &Inherited {
+        &self.1
+    }
+
     /// The current time, at the file system's granularity.
     pub(crate) fn now(&self) -> Time {
         self.0.now()
@@ -389,6 +398,7 @@ impl NewInode {
     pub(crate) fn publish(self, core: Core, tid: Tid) -> Result<LockedInode> {
         // SAFETY: Nobody else sees the inode.
         unsafe { self.0.set_core(core) };
+        self.1.cache(&self.0);
         self.0.data.note(tid, true);
         // SAFETY: The inode is new and on no hash list.
         to_result(unsafe { bindings::insert_inode_locked(self.0.as_ptr()) })?;
@@ -400,12 +410,6 @@ impl NewInode {
 pub(crate) struct LockedInode(InodeRef);
 
 impl LockedInode {
-    /// Gives the inode up: without a name it is freed.
-    pub(crate) fn abandon(self) {
-        // SAFETY: The inode is new and locked, and the reference is ours.
-        unsafe { bindings::discard_new_inode(self.0.into_raw()) };
-    }
-
     /// The inode, for who unlocks it.
     pub(super) fn into_raw(self) -> *mut bindings::inode {
         self.0.into_raw()

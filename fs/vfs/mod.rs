@@ -6,6 +6,7 @@
 //! decisions are.
 
 pub(crate) mod access;
+pub(crate) mod acl;
 pub(crate) mod anon_file;
 pub(crate) mod attr;
 mod attributes;

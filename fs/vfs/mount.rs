@@ -79,8 +79,12 @@ impl Drop for Registration {
 /// Numbers of the options in [`PARAMETERS`].
 const OPT_ERRORS: u8 = 0;
 const OPT_NORECOVERY: u8 = 1;
+const OPT_ACL: u8 = 2;
 
-static PARAMETERS: Table<[bindings::fs_parameter_spec; 3]> = Table::new([
+/// An option that also exists with "no" before it.
+const WITH_NO: u16 = bindings::fs_param_neg_with_no as u16;
+
+static PARAMETERS: Table<[bindings::fs_parameter_spec; 4]> = Table::new([
     bindings::fs_parameter_spec {
         name: as_char_ptr_in_const_context(c"errors"),
         type_: Some(bindings::fs_param_is_string),
@@ -90,6 +94,12 @@ static PARAMETERS: Table<[bindings::fs_parameter_spec; 3]> = Table::new([
     bindings::fs_parameter_spec {
         name: as_char_ptr_in_const_context(c"norecovery"),
         opt: OPT_NORECOVERY,
+        ..pin_init::zeroed()
+    },
+    bindings::fs_parameter_spec {
+        name: as_char_ptr_in_const_context(c"acl"),
+        opt: OPT_ACL,
+        flags: WITH_NO,
         ..pin_init::zeroed()
     },
     pin_init::zeroed(),
@@ -109,6 +119,7 @@ static CONTEXT_OPS: Table<bindings::fs_context_operations> =
 struct Request {
     errors: Option<OnError>,
     norecovery: bool,
+    acl: Option<bool>,
 }
 
 impl Request {
@@ -122,17 +133,26 @@ impl Request {
         unsafe { &mut *(*fc).fs_private.cast::<Self>() }
     }
 
-    fn parse(&mut self, opt: c_int, value: &[u8]) -> Result {
-        if opt == c_int::from(OPT_NORECOVERY) {
-            self.norecovery = true;
-            return Ok(());
+    /// Takes in option `opt` with a value, or with "no" before its name.
+    fn parse(&mut self, opt: c_int, value: &[u8], no: bool) -> Result {
+        match u8::try_from(opt)? {
+            OPT_NORECOVERY => self.norecovery = true,
+            OPT_ACL => self.acl = Some(!no),
+            OPT_ERRORS => {
+                let mut names = OnError::NAMES.iter();
+                let found = names.find(|(name, _)| name.as_bytes() == value);
+                self.errors = Some(found.ok_or(EINVAL)?.1);
+            }
+            _ => return Err(EINVAL),
         }
-        let mut names = OnError::NAMES.iter();
-        let (_, errors) = names
-            .find(|(name, _)| name.as_bytes() == value)
-            .ok_or(EINVAL)?;
-        self.errors = Some(*errors);
         Ok(())
+    }
+
+    /// Sets the flags of the super block that are asked for.
+    fn set_flags(&self, sb: &SuperBlock) {
+        if let Some(acl) = self.acl {
+            sb.set_acls(acl);
+        }
     }
 }
 
@@ -185,7 +205,7 @@ unsafe extern "C" fn context_parse_param(
         } else {
             &[]
         };
-        errno(Request::of(fc).parse(opt, value))
+        errno(Request::of(fc).parse(opt, value, result.negated))
     }
 }
 
@@ -212,8 +232,11 @@ unsafe extern "C" fn context_reconfigure(fc: *mut bindings::fs_context) -> c_int
         // SAFETY: The super block is locked; cleaning up orphans needs it writable.
         unsafe { (*sb.as_ptr()).s_flags &= !(SB_RDONLY as c_ulong) };
     });
-    if let (Ok(()), Some(errors)) = (&result, request.errors) {
-        mount.set_on_error(errors);
+    if result.is_ok() {
+        if let Some(errors) = request.errors {
+            mount.set_on_error(errors);
+        }
+        request.set_flags(sb);
     }
     errno(result)
 }
@@ -231,6 +254,8 @@ unsafe extern "C" fn fill_super(
         errors: request.errors.unwrap_or(OnError::RemountRo),
         norecovery: request.norecovery,
     };
+    block.set_acls(true);
+    request.set_flags(block);
     // SAFETY: As this function's own.
     errno(unsafe { fill(block, &options) })
 }

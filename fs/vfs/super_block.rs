@@ -244,6 +244,25 @@ impl SuperBlock {
         unsafe { bindings::vexfs_helper_sb_rdonly(self.as_ptr()) }
     }
 
+    /// Whether access control lists are to be used. Only for who mounts.
+    pub(super) fn set_acls(&self, on: bool) {
+        let bit = bindings::VEXFS_SB_POSIXACL;
+        // SAFETY: The super block is valid, and locked by who mounts or remounts it.
+        unsafe {
+            let flags = &raw mut (*self.as_ptr()).s_flags;
+            flags.write_volatile(match on {
+                true => *flags | bit,
+                false => *flags & !bit,
+            });
+        }
+    }
+
+    /// Whether access control lists are in use.
+    pub(crate) fn has_acls(&self) -> bool {
+        // SAFETY: The super block is valid.
+        unsafe { (*self.as_ptr()).s_flags & bindings::VEXFS_SB_POSIXACL != 0 }
+    }
+
     /// Whether damage stopped all writing.
     pub(crate) fn stopped_writing(&self) -> bool {
         self.mount().fs.store.is_read_only()

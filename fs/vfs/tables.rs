@@ -2,7 +2,7 @@
 
 //! The tables of each kind of inode.
 
-use super::{attr, bindings, directory, file, iomap, namei, table::Table, xattr};
+use super::{acl, attr, bindings, directory, file, iomap, namei, table::Table, xattr};
 use crate::libvexfs::format::inode::{S_IFDIR, S_IFLNK, S_IFMT, S_IFREG};
 
 static DIRECTORY: Table<bindings::inode_operations> = Table::new(bindings::inode_operations {
@@ -19,6 +19,8 @@ static DIRECTORY: Table<bindings::inode_operations> = Table::new(bindings::inode
     setattr: Some(attr::setattr),
     getattr: Some(attr::getattr),
     listxattr: Some(xattr::list),
+    get_inode_acl: Some(acl::get_inode_acl),
+    set_acl: Some(acl::set_acl),
     ..pin_init::zeroed()
 });
 
@@ -26,6 +28,8 @@ static REGULAR: Table<bindings::inode_operations> = Table::new(bindings::inode_o
     setattr: Some(attr::setattr),
     getattr: Some(attr::getattr),
     listxattr: Some(xattr::list),
+    get_inode_acl: Some(acl::get_inode_acl),
+    set_acl: Some(acl::set_acl),
     fiemap: Some(iomap::fiemap),
     ..pin_init::zeroed()
 });
@@ -42,6 +46,8 @@ static SPECIAL: Table<bindings::inode_operations> = Table::new(bindings::inode_o
     setattr: Some(attr::setattr),
     getattr: Some(attr::getattr),
     listxattr: Some(xattr::list),
+    get_inode_acl: Some(acl::get_inode_acl),
+    set_acl: Some(acl::set_acl),
     ..pin_init::zeroed()
 });
 

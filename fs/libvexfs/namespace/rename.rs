@@ -37,7 +37,7 @@ pub struct Rename<'a> {
     pub new: Option<&'a mut Inode>,
     /// `RENAME_*`.
     pub flags: u32,
-    /// Owner and times of the whiteout, with [`RENAME_WHITEOUT`]; its mode and number are given.
+    /// Owner, flags, attributes and times of the whiteout, with [`RENAME_WHITEOUT`]; its mode and number are given.
     pub whiteout: NewInode<'a>,
     /// The time of it all.
     pub now: Time,
@@ -210,12 +210,20 @@ impl<S: Store> Fs<S> {
             Some(_) => Mode::Privileged,
             None => Mode::Normal,
         };
-        let mut space = self.space(near(r.new_dir()), blocks::RENAME, mode)?;
+        let attrs = self.xattr_plan_initial(match leaves_whiteout {
+            true => r.whiteout.attrs,
+            false => &[],
+        })?;
+        let blocks = blocks::RENAME + attrs.blocks;
+        let mut space = self.space(near(r.new_dir()), blocks, mode)?;
         // What can still run out of space comes first: inodes, then the orphan record.
         let mut whiteout = match leaves_whiteout {
             true => Some(self.new_whiteout(t, r)?),
             false => None,
         };
+        if let Some(w) = &mut whiteout {
+            self.xattr_store_initial(t, &mut space, w, &attrs)?;
+        }
         let new_dir = (r.new_dir().ino, r.new_dir().generation);
         if let Some(new) = r.new.as_deref_mut() {
             self.drop_link(t, new_dir.0, plan.cookie, new, r.now)?;
@@ -292,6 +300,7 @@ impl<S: Store> Fs<S> {
         w.uid = r.whiteout.uid;
         w.gid = r.whiteout.gid;
         w.projid = r.whiteout.projid;
+        w.flags = r.whiteout.flags;
         w.nlink = 1;
         Ok(w)
     }

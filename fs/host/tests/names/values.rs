@@ -9,7 +9,7 @@ use vexfs::libvexfs::errno::{enametoolong, enodata, euclean};
 use vexfs::libvexfs::format::inode::{S_IFLNK, S_IFREG};
 use vexfs::libvexfs::journal::{Store, Trans};
 use vexfs::libvexfs::namespace::NewInode;
-use vexfs::libvexfs::xattr::{record, SetMode};
+use vexfs::libvexfs::xattr::{record, Initial, SetMode};
 use vexfs::libvexfs::{credits, Mode};
 
 fn new_file(volume: &mut Volume, name: &[u8]) -> u64 {
@@ -211,4 +211,62 @@ fn targets_of_every_size_come_back() {
     volume.fsck();
     let i = volume.get(root).clone();
     assert_eq!(volume.fs.read_symlink(&i, &mut KVec::new()), Err(EINVAL));
+}
+
+#[test]
+fn a_new_inode_has_its_first_attributes() {
+    let mut volume = Volume::new(SMALL);
+    let free = volume.fs.free_blocks();
+    let root = volume.root();
+    let long: Vec<u8> = (0..record::VALUE_MAX).map(|i| (i * 7) as u8).collect();
+    for (n, lengths) in [
+        vec![0],
+        vec![40, 900, 1],
+        vec![65_536, 65_536, 2_000, 30, 990],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let names: Vec<Vec<u8>> = (0..lengths.len())
+            .map(|n| format!("name{n}").into_bytes())
+            .collect();
+        let attrs: Vec<Initial<'_>> = names
+            .iter()
+            .zip(&lengths)
+            .map(|(name, &len)| Initial {
+                index: 1,
+                name,
+                value: &long[..len],
+            })
+            .collect();
+        let target = vec![b't'; 4_000];
+        for (kind, target) in [(S_IFREG, &[][..]), (S_IFLNK, &target)] {
+            let new = NewInode {
+                mode: kind | 0o600,
+                target,
+                attrs: &attrs,
+                ..NewInode::default()
+            };
+            let name = format!("{n}-{kind:o}").into_bytes();
+            let ino = volume.create(root, &name, new).unwrap();
+            for (a, len) in attrs.iter().zip(&lengths) {
+                assert_eq!(get(&mut volume, ino, a.name).unwrap(), long[..*len]);
+                let too = set(&mut volume, ino, a.name, Some(b"short"));
+                assert_eq!(too, Ok(()));
+            }
+        }
+        volume.fsck();
+    }
+    let too_long = [Initial {
+        index: 1,
+        name: b"n",
+        value: &vec![0; record::VALUE_MAX + 1],
+    }];
+    let new = NewInode {
+        mode: S_IFREG | 0o600,
+        attrs: &too_long,
+        ..NewInode::default()
+    };
+    assert_eq!(volume.create(root, b"no", new), Err(E2BIG));
+    assert!(volume.fs.free_blocks() < free);
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use vexfs::libvexfs::journal::{Store, Trans};
 use vexfs::libvexfs::namespace::NewInode;
 use vexfs::libvexfs::parent::Ancestors;
-use vexfs::libvexfs::{check, credits, mkfs, Fs, Inode, Superblock, Time};
+use vexfs::libvexfs::{check, credits, mkfs, xattr, Fs, Inode, Superblock, Time};
 use vexfs::memory::{MemoryStore, MemoryTrans};
 
 use kernel::prelude::*;
@@ -143,7 +143,7 @@ impl Volume {
         let credits = match new.target.is_empty() {
             true => credits::CREATE,
             false => credits::SYMLINK,
-        };
+        } + xattr::initial_cost(new.attrs);
         let i = self.run(credits, &[dir], &mut |fs, t, i| {
             fs.create(t, &mut i[0], name, &new)
         })?;
@@ -157,9 +157,8 @@ impl Volume {
             now: self.now(),
             ..new
         };
-        let i = self.run(credits::TMPFILE, &[dir], &mut |fs, t, i| {
-            fs.tmpfile(t, &i[0], &new)
-        })?;
+        let credits = credits::TMPFILE + xattr::initial_cost(new.attrs);
+        let i = self.run(credits, &[dir], &mut |fs, t, i| fs.tmpfile(t, &i[0], &new))?;
         let ino = i.ino;
         assert!(self.inodes.insert(ino, i).is_none());
         Ok(ino)

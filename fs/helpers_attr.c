@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Bodies of what helpers_attr.h declares.
+ */
+#include "helpers_attr.h"
+
+/* --- Access control lists ------------------------------------------------- */
+
+u32 vexfs_helper_acl_count(const struct posix_acl *acl)
+{
+	return acl->a_count;
+}
+
+void vexfs_helper_acl_get(const struct posix_acl *acl, u32 i, u16 *tag,
+			  u16 *perm, u32 *id)
+{
+	const struct posix_acl_entry *e = &acl->a_entries[i];
+
+	*tag = e->e_tag;
+	*perm = e->e_perm;
+	*id = 0;
+	if (e->e_tag == ACL_USER)
+		*id = from_kuid(&init_user_ns, e->e_uid);
+	else if (e->e_tag == ACL_GROUP)
+		*id = from_kgid(&init_user_ns, e->e_gid);
+}
+
+void vexfs_helper_acl_set(struct posix_acl *acl, u32 i, u16 tag, u16 perm,
+			  u32 id)
+{
+	struct posix_acl_entry *e = &acl->a_entries[i];
+
+	e->e_tag = tag;
+	e->e_perm = perm;
+	if (tag == ACL_USER)
+		e->e_uid = make_kuid(&init_user_ns, id);
+	else if (tag == ACL_GROUP)
+		e->e_gid = make_kgid(&init_user_ns, id);
+}
+
+void vexfs_helper_acl_release(struct posix_acl *acl)
+{
+	posix_acl_release(acl);
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * As helpers.h, for attributes and what belongs to them: access control lists,
+ * flags, labels, handles, quotas. Bodies in helpers_attr.c.
+ */
+#ifndef VEXFS_HELPERS_ATTR_H
+#define VEXFS_HELPERS_ATTR_H
+
+#include "helpers.h"
+
+static const unsigned long VEXFS_SB_POSIXACL __maybe_unused = SB_POSIXACL;
+
+/* --- Access control lists ------------------------------------------------- */
+
+u32 vexfs_helper_acl_count(const struct posix_acl *acl);
+/* Entry i; its id if its tag takes one, else 0. */
+void vexfs_helper_acl_get(const struct posix_acl *acl, u32 i, u16 *tag,
+			  u16 *perm, u32 *id);
+void vexfs_helper_acl_set(struct posix_acl *acl, u32 i, u16 tag, u16 perm,
+			  u32 id);
+void vexfs_helper_acl_release(struct posix_acl *acl);
+
+#endif /* VEXFS_HELPERS_ATTR_H */

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# What POSIX and Linux have beyond names and data: access control lists, flags,
+# labels, handles, freezing, quotas, and other file systems on top. After each test
+# the file system is unmounted and checked.
+
+px_op() { python3 "$suites/posix_ops.py" "$@"; }
+px_up() { mount -t vexfs "$@" "$DISK1" "$MNT"; }
+px_check() { fsck.vexfs -n "${1:-$DISK1}"; }
+px_new() {
+	! mountpoint -q "$MNT" || umount "$MNT"
+	mkfs.vexfs -q -f "$DISK1"
+	px_up "$@"
+	chmod 755 "$MNT"
+}
+px_again() { umount "$MNT" && px_check && px_up "$@"; }
+px_end() { umount "$MNT" && px_check; }
+# Runs a command as user and group 1000 without capabilities.
+as_user() { setpriv --reuid 1000 --regid 1000 --clear-groups "$@"; }
+# Runs a test of posix_ops.py, and its _after part on the remounted file system.
+px_calls() {
+	px_new
+	px_op "$1" "$MNT" "${@:2}"
+	px_again
+	! grep -q "^def ${1}_after(" "$suites/posix_ops.py" || px_op "${1}_after" "$MNT" "${@:2}"
+	px_end
+}
+
+# --- Access control lists ---------------------------------------------------------
+
+acl_of() { getfacl -cpnE "$1" | grep -v '^$' | tr '\n' ' '; }
+acl_is() {
+	local have
+	have=$(acl_of "$1")
+	[ "$have" = "$2 " ] || {
+		echo "$1 has $have, not $2"
+		return 1
+	}
+}
+acl_access() {
+	px_new
+	cd "$MNT"
+	echo secret >f
+	chmod 600 f
+	not as_user cat f
+	setfacl -m u:1000:r f
+	acl_is f 'user::rw- user:1000:r-- group::--- mask::r-- other::---'
+	[ "$(stat -c %a f)" = 640 ]
+	as_user cat f
+	not as_user sh -c 'echo x >>f'
+	not as_user setfacl -m u:1000:rw f
+	# The mask bounds named users; chmod sets the mask.
+	setfacl -m u:1000:rw f
+	as_user sh -c 'echo x >>f'
+	chmod 600 f
+	acl_is f 'user::rw- user:1000:rw- group::--- mask::--- other::---'
+	not as_user cat f
+	chmod g=r f
+	as_user cat f
+	setfattr -n user.beside -v value f
+	getfattr -dm- f | grep -q system.posix_acl_access
+	cd /
+	px_again
+	cd "$MNT"
+	acl_is f 'user::rw- user:1000:rw- group::--- mask::r-- other::---'
+	as_user cat f
+	setfacl -b f
+	acl_is f 'user::rw- group::--- other::---'
+	not getfattr -n system.posix_acl_access f
+	not as_user cat f
+	# The mode can say all of this one.
+	setfacl -m u::rwx,g::r,o::r f
+	[ "$(stat -c %a f)" = 744 ]
+	not getfattr -n system.posix_acl_access f
+	setfacl -m g:1000:w f
+	as_user sh -c 'echo group >>f'
+	# Setting a list takes the set-group-id bit from who is not in the group.
+	chown 1000:5 f && chmod 2755 f
+	as_user setfacl -m u:7:r f
+	[ ! -g f ]
+	cd /
+	px_end
+}
+acl_default() {
+	px_new
+	cd "$MNT"
+	mkdir d
+	setfacl -d -m u::rwx,u:1000:rwx,g::rx,o::- d
+	(
+		umask 077
+		touch d/file
+		mkdir d/dir
+		mkfifo d/fifo
+		ln -s nowhere d/link
+	)
+	acl_is d/file 'user::rw- user:1000:rwx group::r-x mask::rw- other::---'
+	acl_is d/fifo 'user::rw- user:1000:rwx group::r-x mask::rw- other::---'
+	getfacl -cpndE d/dir | grep -q 'user:1000:rwx'
+	acl_is d/dir 'user::rwx user:1000:rwx group::r-x mask::rwx other::--- default:user::rwx default:user:1000:rwx default:group::r-x default:mask::rwx default:other::---'
+	[ "$(stat -c %a d/link)" = 777 ]
+	(
+		umask 027
+		touch plain
+		mkdir plain.d
+	)
+	[ "$(stat -c %a plain)" = 640 ]
+	[ "$(stat -c %a plain.d)" = 750 ]
+	not setfacl -d -m u:1000:r plain
+	px_op tmpfile_acl d
+	cd /
+	px_again
+	cd "$MNT"
+	acl_is d/file 'user::rw- user:1000:rwx group::r-x mask::rw- other::---'
+	getfacl -cpndE d/dir | grep -q 'user:1000:rwx'
+	setfacl -k d
+	touch d/after
+	acl_is d/after 'user::rw- group::r-- other::r--'
+	cd /
+	px_end
+}
+# Lists of many entries do not fit into one record; new inodes get two of them.
+acl_long() {
+	px_new
+	cd "$MNT"
+	mkdir d
+	local n entries=u::rwx,g::rx,o::r
+	for n in $(seq 2000 2600); do entries+=",u:$n:rwx,g:$n:r"; done
+	setfacl -d -m "$entries" d
+	setfacl -m "$entries" d
+	for n in $(seq 40); do mkdir "d/d$n" && touch "d/f$n"; done
+	cd /
+	px_again
+	cd "$MNT"
+	[ "$(getfacl -cpnE d/d40 | grep -c '^user:2[0-9]*:rwx')" = 601 ]
+	[ "$(getfacl -cpnE d/d40 | grep -c '^default:user:2[0-9]*:rwx')" = 601 ]
+	[ "$(getfacl -cpnE d/f40 | grep -c '^group:2[0-9]*:r--')" = 601 ]
+	setfacl -bk d/d40
+	rm -r d
+	cd /
+	px_end
+}
+acl_off() {
+	px_new
+	touch "$MNT/f"
+	setfacl -m u:1000:rwx "$MNT/f"
+	px_again -o noacl
+	grep " $MNT vexfs " /proc/mounts | grep -q noacl
+	not setfacl -m u:1001:rwx "$MNT/f"
+	not sh -c "getfattr -dm- '$MNT/f' | grep posix_acl"
+	mount -o remount,acl "$MNT"
+	getfacl -cpnE "$MNT/f" | grep -q user:1000:rwx
+	not sh -c "grep ' $MNT vexfs ' /proc/mounts | grep noacl"
+	px_end
+}
+# A copy keeps its lists.
+acl_copies() {
+	px_new
+	mkdir "$MNT/a"
+	touch "$MNT/a/f"
+	setfacl -m u:1000:rw "$MNT/a/f"
+	setfacl -d -m g:1000:rw "$MNT/a"
+	cp -a "$MNT/a" "$MNT/b"
+	mv "$MNT/a/f" "$MNT/b/g"
+	diff <(getfacl -cpnE "$MNT/b/f") <(getfacl -cpnE "$MNT/b/g")
+	getfacl -cpndE "$MNT/b" | grep -q group:1000:rw-
+	px_end
+}
+
+t "ACLs: access, mask, chmod" acl_access
+t "ACLs: inherited from a directory" acl_default
+t "ACLs: of 1,200 entries" acl_long
+t "ACLs: noacl, remount,acl" acl_off
+t "ACLs: cp -a and mv" acl_copies
