@@ -70,6 +70,14 @@ pub(crate) const fn extents_per_step(height: usize) -> usize {
 pub(crate) const STEP_EXTENTS: usize = 16;
 /// One step of a replacement: two insertions, the border to the extent before.
 pub const REPLACE_RANGE: usize = 2 * INSERT + FREE_BUDGET + UPDATE + INODE;
+/// One step of zeroing: of a conversion, or of a replacement by a hole.
+pub const ZERO: usize = max(CONVERT, REPLACE_RANGE);
+/// Extents that one step of a shift takes out of one leaf and puts into another.
+pub(crate) const SHIFT_MOVES: usize = 2;
+/// Extents that one step of a shift moves within their leaf.
+pub(crate) const SHIFT_IN_PLACE: usize = 64;
+/// One step of a shift: its moves, leaves in which records change, an extent that is split.
+pub const SHIFT: usize = SHIFT_MOVES * (REMOVE + INSERT) + SHIFT_IN_PLACE + INSERT + INODE;
 /// One step of a truncation.
 pub const TRUNCATE: usize = FREE_BUDGET + UPDATE + INODE;
 
@@ -115,7 +123,7 @@ pub const fn largest(regions: usize) -> usize {
     max(
         max(RENAME, create),
         max(
-            REPLACE_RANGE,
+            max(REPLACE_RANGE, SHIFT),
             max(REAP_STEP, xattr_set(chunks, chunks, regions)),
         ),
     )
@@ -193,6 +201,7 @@ pub mod blocks {
 /// The smallest journal, 4 MiB, takes transactions of a third of its blocks, less what jbd2
 /// needs for itself.
 const MOST: usize = 1024 / 3 - 20;
+const _: () = assert!(SHIFT <= MOST && ZERO <= MOST);
 const _: () = assert!(TRUNCATE <= MOST && REPLACE_RANGE <= MOST && CONVERT <= MOST);
 const _: () = assert!(CREATE <= MOST && SYMLINK <= MOST && TMPFILE <= MOST && LINK <= MOST);
 const _: () = assert!(UNLINK <= MOST && RENAME <= MOST && XATTR_SET <= MOST);

@@ -152,6 +152,34 @@ pub(crate) fn allocate(vi: &VexInode, want: &Want) -> Result<Extent> {
     settled(vi, || allocate_once(vi, want))
 }
 
+/// Gives the first hole in the blocks `[next, end)` blocks, unwritten, as many as fit in one
+/// extent. Returns the block up to which nothing is a hole any more.
+///
+/// # Context
+///
+/// `i_rwsem` held exclusively. Begins a transaction.
+pub(crate) fn fill(vi: &VexInode, next: u64, end: u64) -> Result<u64> {
+    let want = Want {
+        first: next,
+        count: end.saturating_sub(next),
+        end: end << BLOCK_SHIFT,
+        aligned: true,
+        nowait: false,
+        overwrite_only: false,
+        report: true,
+        direct: false,
+    };
+    let mut seen = lookup(vi, &want)?;
+    if seen.kind == Kind::Hole {
+        let want = Want {
+            count: seen.count,
+            ..want
+        };
+        seen = settled(vi, || allocate_once(vi, &want))?;
+    }
+    Ok(next.saturating_add(seen.count))
+}
+
 /// Runs a transaction, and once more if there was no space but some comes back with a commit: what
 /// was freed lately can be used when its transaction is durable.
 pub(crate) fn settled<T>(vi: &VexInode, mut transaction: impl FnMut() -> Result<T>) -> Result<T> {

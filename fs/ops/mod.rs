@@ -12,6 +12,7 @@ pub(crate) mod aops;
 pub(crate) mod attr;
 pub(crate) mod dir;
 pub(crate) mod evict;
+pub(crate) mod fallocate;
 pub(crate) mod file;
 pub(crate) mod ioctl;
 pub(crate) mod mount;

@@ -76,26 +76,27 @@ pub(crate) fn setsize(vi: &VexInode, new: u64) -> Result {
     if new > disk && (zeroed || old != disk) {
         vi.write_and_wait(disk, new - 1)?;
     }
-    if settled(vi, || cut(vi, new))? {
+    if settled(vi, || cut(vi, old, new))? {
         return Ok(());
     }
     finish(vi)
 }
 
-/// The first transaction of a change of size: the size on disk, and as many of the blocks behind it
+/// The first transaction of a change of size from `old` to `new`: the size on disk, and as many of the blocks behind it
 /// as it may free. True: nothing is left to do.
-fn cut(vi: &VexInode, new: u64) -> Result<bool> {
+fn cut(vi: &VexInode, old: u64, new: u64) -> Result<bool> {
     let fs = vi.fs();
     let first = new.div_ceil(BLOCK);
     let mut t = fs.store.begin(CREDITS)?;
     let mut core = vi.core().write();
-    let beyond = blocks_beyond(vi, &core, first)?;
+    // What is allocated behind the end of a file stays when it grows: somebody wanted that.
+    let beyond = new <= old && blocks_beyond(vi, &core, first)?;
     if core.size == new && !beyond {
         drop(core);
         t.stop()?;
         return Ok(true);
     }
-    let old = core.size;
+    let disk = core.size;
     core.size = new;
     let result = begin_cut(vi, &mut t, &mut core, beyond.then_some(first));
     if beyond {
@@ -105,7 +106,7 @@ fn cut(vi: &VexInode, new: u64) -> Result<bool> {
     }
     vi.data().note(t.tid(), true);
     if result.is_err() && !t.dirtied() {
-        core.size = old;
+        core.size = disk;
     }
     drop(core);
     // After a failure the handle is only dropped: that aborts the journal if something was changed

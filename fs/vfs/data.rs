@@ -9,6 +9,7 @@ use kernel::prelude::*;
 
 use crate::vfs::bindings;
 use crate::vfs::inode::VexInode;
+use crate::vfs::iomap::BLOCK;
 
 /// Keeps page faults from bringing folios into the page cache of an inode.
 pub(crate) struct InvalidateLocked<'a> {
@@ -74,6 +75,34 @@ impl VexInode {
     pub(crate) fn truncate_pagecache(&self, size: u64) {
         // SAFETY: The inode lives; the caller holds the locks that a change of size needs.
         unsafe { bindings::truncate_setsize(self.as_ptr(), size as i64) };
+    }
+
+    /// Whether the file may get so long: the task's limit, and active swap files.
+    ///
+    /// # Errors
+    ///
+    /// `EFBIG` (with a signal, if it is the task's limit), `ETXTBSY`.
+    pub(crate) fn new_size_ok(&self, size: u64) -> Result {
+        // SAFETY: The inode lives, and is locked.
+        to_result(unsafe { bindings::inode_newsize_ok(self.as_ptr(), size as i64) })
+    }
+
+    /// Writes the blocks of the bytes `[start, end)` back and takes them out of the page cache and
+    /// of all maps.
+    ///
+    /// # Context
+    ///
+    /// `i_rwsem` held exclusively and no direct I/O running; `invalidate_lock` held, so that they
+    /// stay out.
+    pub(crate) fn flush_and_unmap(&self, start: u64, end: u64) -> Result {
+        let first = start & !(BLOCK - 1);
+        let last = end
+            .checked_next_multiple_of(BLOCK)
+            .map_or(i64::MAX as u64, |end| (end - 1).min(i64::MAX as u64));
+        self.write_and_wait(first, last)?;
+        // SAFETY: The inode lives; the caller holds the locks.
+        unsafe { bindings::truncate_pagecache_range(self.as_ptr(), first as i64, last as i64) };
+        Ok(())
     }
 
     /// Writes the bytes from `first` to `last` back and waits, completion included.

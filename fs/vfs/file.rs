@@ -3,16 +3,17 @@
 //! Regular files: the tables that the VFS calls, and typed views of what it passes.
 
 use core::ffi::{c_int, c_uint};
+use kernel::ffi::c_long;
 use core::marker::PhantomData;
 
 use kernel::bindings::{address_space_operations, file_operations};
 use kernel::prelude::*;
 
-use crate::ops::{file, staging};
+use crate::ops::{fallocate, file, staging};
 use crate::vfs::bindings;
 use crate::vfs::fault::VM_OPS;
 use crate::vfs::inode::VexInode;
-use crate::vfs::ioctl;
+use crate::vfs::ioctl::{self, File};
 use crate::vfs::iomap::{self, DIRECT_WRITE, READ_OPS, WRITE_CHECKS, WRITE_OPS};
 use crate::vfs::mount::this_module;
 use crate::vfs::table::Table;
@@ -46,6 +47,7 @@ static FOPS: Table<file_operations> = Table::new(file_operations {
     mmap_prepare: Some(mmap_prepare),
     get_unmapped_area: Some(bindings::thp_get_unmapped_area),
     fsync: Some(fsync),
+    fallocate: Some(fallocate),
     unlocked_ioctl: Some(ioctl::unlocked_ioctl),
     compat_ioctl: Some(ioctl::compat_ioctl),
     ..pin_init::zeroed()
@@ -393,6 +395,20 @@ unsafe extern "C" fn mmap_prepare(desc: *mut bindings::vm_area_desc) -> c_int {
         (*desc).vm_ops = VM_OPS.as_ptr();
     }
     0
+}
+
+unsafe extern "C" fn fallocate(
+    file: *mut bindings::file,
+    mode: c_int,
+    start: i64,
+    len: i64,
+) -> c_long {
+    // SAFETY: The VFS passes a live file.
+    let file = unsafe { File::from_raw(file) };
+    match fallocate::fallocate(file, mode as u32, start.max(0) as u64, len.max(0) as u64) {
+        Ok(()) => 0,
+        Err(e) => e.to_errno() as c_long,
+    }
 }
 
 unsafe extern "C" fn fsync(

@@ -48,6 +48,25 @@ impl File {
         self.f_mode() & bindings::VEXFS_FMODE_WRITE != 0
     }
 
+    /// Removes privileges and updates times, as a change of the contents must.
+    ///
+    /// # Errors
+    ///
+    /// What the VFS and security modules say.
+    pub(crate) fn modified(&self) -> Result {
+        // SAFETY: The file is open; its inode is locked.
+        to_result(unsafe { bindings::file_modified(self.as_ptr()) })
+    }
+
+    /// Whether changes through it must be durable when the call returns.
+    pub(crate) fn is_sync(&self) -> bool {
+        // SAFETY: The file is open.
+        unsafe {
+            (*self.as_ptr()).f_flags & bindings::O_DSYNC != 0
+                || bindings::vexfs_helper_is_sync(self.inode().as_ptr())
+        }
+    }
+
     fn f_mode(&self) -> u32 {
         // SAFETY: The file is open; its mode does not change.
         unsafe { (*self.as_ptr()).f_mode }

@@ -281,6 +281,12 @@ impl SuperBlock {
         bytes / BLOCK_SIZE as u64
     }
 
+    /// The most bytes that a file can have.
+    pub(crate) fn max_bytes(&self) -> u64 {
+        // SAFETY: The super block is valid.
+        unsafe { (*self.as_ptr()).s_maxbytes as u64 }
+    }
+
     /// The number of the device.
     pub(crate) fn device_id(&self) -> u64 {
         // SAFETY: The super block is valid.

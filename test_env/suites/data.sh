@@ -12,6 +12,9 @@ mnt=$MNT
 seed=$VEXFS_SEED
 ops=${VEXFS_OPS:-600}
 op() { python3 "$suites/data_ops.py" "$@"; }
+range() { python3 "$suites/data_range_ops.py" "$@"; }
+# shellcheck source=test_env/suites/lib/staging.sh
+. "$suites/lib/staging.sh"
 
 make_fs() { # [BLOCKS of 4 KiB]
 	case $fs in
@@ -179,6 +182,65 @@ test_enospc() { # a full disk loses nothing, and is usable again
 	rm -r "$mnt/d" && again
 }
 
+test_fallocate() { # what it does, and what it refuses
+	range errors "$mnt/e" && rm "$mnt/e" && range blocks "$mnt/b" || return
+	again || return
+	[ "$(stat -c %s "$mnt/b")" = 262144 ] || return
+	range many "$mnt/m" 6000 && again || return
+	down
+	make_fs 20480 && up && range full "$mnt/full"
+}
+
+test_fallocate_stale() { # what describes a range that changes is stale
+	[ "$fs" = vexfs ] || return 0
+	local f=$mnt/f change
+	vexctl collection create "$mnt" c --dim 1 --metric l2 || return
+	for change in "punch 8192 4096" "zero 8192 100" "collapse 4096 4096" "insert 4096 4096"; do
+		seq 100000 | head -c 40000 >"$f"
+		vexctl embed "$f" --collection c --command 'wc -c | sed "s/.*/[&]/"' >"$WORK/embedded" || return
+		[ -z "$(vexctl embed "$f" --collection c --list)" ] || return
+		# shellcheck disable=SC2086
+		range ${change%% *} "$f" ${change#* } || return
+		vexctl embed "$f" --collection c --list | grep -q "^stale " || {
+			echo "not stale after $change"
+			return 1
+		}
+	done
+}
+
+test_fallocate_offline() { # ranges of files that are on a volume
+	[ "$fs" = vexfs ] || return 0
+	st_new || return
+	local f o=$WORK/orig/d/e
+	st_offline || return
+	f=$mnt/d/e
+	# Whole blocks go without a recall, and nobody is there to do one.
+	timeout 20 python3 "$suites/data_range_ops.py" punch "$f/f1048576" 0 1048576 || return
+	timeout 20 python3 "$suites/data_range_ops.py" punch "$f/f3000000" 409600 2097152 || return
+	timeout 20 python3 "$suites/data_range_ops.py" zero "$f/f1048577" 40960 40960 || return
+	st_is "$f/f1048576" residency empty || return
+	st_is "$f/f3000000" residency offline || return
+	fallocate -p -o 0 -l 1048576 "$o/f1048576"
+	fallocate -p -o 409600 -l 2097152 "$o/f3000000"
+	fallocate -p -o 40960 -l 40960 "$o/f1048577"
+	# The others wait for what they need.
+	st_up || return
+	range punch "$f/f1048575" 100 10000 && range collapse "$mnt/d/sparse" 8192 4096 || return
+	range insert "$f/f4097" 4096 8192 || return
+	fallocate -p -o 100 -l 10000 "$o/f1048575"
+	dd if="$WORK/orig/d/sparse" of="$WORK/s" bs=4096 count=2 status=none
+	dd if="$WORK/orig/d/sparse" bs=4096 skip=3 status=none >>"$WORK/s"
+	cp "$WORK/s" "$WORK/orig/d/sparse"
+	dd if="$o/f4097" of="$WORK/s" bs=4096 count=1 status=none
+	truncate -s 12288 "$WORK/s"
+	tail -c 1 "$o/f4097" >>"$WORK/s"
+	cp "$WORK/s" "$o/f4097"
+	diff -r "$WORK/orig/d" "$mnt/d" || return
+	st_is "$f/f3000000" archive dirty || return
+	vexctl archive -r "$mnt/d" && vexctl release -r "$mnt/d" && diff -r "$WORK/orig/d" "$mnt/d" || return
+	st_down
+}
+
 # --- Running them -------------------------------------------------------------
 
 # On a new file system, checked afterwards.
@@ -192,6 +254,7 @@ data_test() {
 }
 
 for name in ${DATA_TESTS:-trees fsx fsx_direct fsx_many sparse append direct \
-	mmap rwf extents seek unlinked truncate_big enospc}; do
+	mmap rwf extents seek unlinked truncate_big enospc fallocate \
+	fallocate_stale fallocate_offline}; do
 	t "$name" data_test "$name"
 done

@@ -4,6 +4,7 @@
 
 mod convert;
 mod replace;
+mod shift;
 
 pub use crate::libvexfs::format::extent::{Extent, State, MAX_LBLK, MAX_LEN};
 pub use replace::New;

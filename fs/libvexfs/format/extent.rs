@@ -115,6 +115,16 @@ impl Extent {
         }
     }
 
+    /// The same blocks in another state.
+    pub fn with_state(&self, state: State) -> Extent {
+        Extent { state, ..*self }
+    }
+
+    /// The same extent, beginning at another logical block.
+    pub fn at(&self, lblk: u64) -> Extent {
+        Extent { lblk, ..*self }
+    }
+
     /// The part from logical block `from` to `to`, both within the extent.
     pub fn part(&self, from: u64, to: u64) -> Extent {
         let skip = from - self.lblk;

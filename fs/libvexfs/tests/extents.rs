@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::libvexfs::credits;
-use crate::libvexfs::extent::{Mapping, New, State};
+use crate::libvexfs::extent::{Mapping, New, State, MAX_LBLK};
 use crate::libvexfs::Mode;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -27,6 +27,9 @@ enum Op {
     Offline(u64, u64),
     Recall(u64, u64),
     Truncate(u64),
+    Zero(u64, u64),
+    Collapse(u64, u64),
+    Insert(u64, u64),
     Commit,
 }
 
@@ -40,6 +43,9 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         2 => (at(), len()).prop_map(|(a, l)| Op::Offline(a, l)),
         2 => (at(), len()).prop_map(|(a, l)| Op::Recall(a, l)),
         1 => (at()).prop_map(Op::Truncate),
+        2 => (at(), len()).prop_map(|(a, l)| Op::Zero(a, l)),
+        2 => (at(), len()).prop_map(|(a, l)| Op::Collapse(a, l)),
+        2 => (at(), len()).prop_map(|(a, l)| Op::Insert(a, l)),
         1 => Just(Op::Commit),
     ];
     proptest::collection::vec(op, 1..250)
@@ -134,8 +140,62 @@ impl Model {
                 }
                 cells.retain(|l, _| *l < at);
             }
+            Op::Zero(at, len) => {
+                let mut done = 0;
+                while done < len {
+                    done += with(fs, credits::ZERO, |t| {
+                        let n = fs.zero(t, inode, at + done, len - done)?;
+                        assert!(n > 0 && n <= len - done);
+                        Ok(n)
+                    })
+                    .unwrap();
+                }
+                cells.retain(|l, cell| {
+                    let offline = matches!(cell, Cell::Offline(_));
+                    if let Cell::Written(p) = *cell {
+                        if (at..at + len).contains(l) {
+                            *cell = Cell::Unwritten(p);
+                        }
+                    }
+                    !(offline && (at..at + len).contains(l))
+                });
+            }
+            Op::Collapse(at, len) => {
+                self.replace(at, len, New::Hole);
+                self.collapse(at, len);
+            }
+            Op::Insert(at, len) => self.insert(at, len),
             Op::Commit => fs.store.commit().unwrap(),
         }
+    }
+
+    fn collapse(&mut self, at: u64, len: u64) {
+        let Model {
+            fs, inode, cells, ..
+        } = self;
+        let mut from = Some(at + len);
+        while let Some(next) = from {
+            from = with(fs, credits::SHIFT, |t| fs.shift_left(t, inode, next, len)).unwrap();
+            assert!(from.is_none_or(|f| f > next));
+        }
+        let moved = cells.split_off(&(at + len));
+        cells.extend(moved.into_iter().map(|(l, cell)| (l - len, cell)));
+    }
+
+    fn insert(&mut self, at: u64, len: u64) {
+        let Model {
+            fs, inode, cells, ..
+        } = self;
+        let mut limit = Some(MAX_LBLK);
+        while let Some(next) = limit {
+            limit = with(fs, credits::SHIFT, |t| {
+                fs.shift_right(t, inode, at, next, len)
+            })
+            .unwrap();
+            assert!(limit.is_none_or(|l| l < next));
+        }
+        let moved = cells.split_off(&at);
+        cells.extend(moved.into_iter().map(|(l, cell)| (l + len, cell)));
     }
 
     fn replace(&mut self, at: u64, len: u64, new: New) {
@@ -181,8 +241,9 @@ impl Model {
     fn mapped(&self, inode: &Inode) -> BTreeMap<u64, Cell> {
         let mut found = BTreeMap::new();
         let mut at = 0;
-        while at < SPAN + 200 {
-            let m = self.fs.map(inode, at, SPAN + 200 - at).unwrap();
+        let end = self.cells.keys().last().map_or(0, |l| l + 1).max(SPAN) + 200;
+        while at < end {
+            let m = self.fs.map(inode, at, end - at).unwrap();
             assert!(!m.is_empty());
             for i in 0..m.len() {
                 let cell = match m {
@@ -284,6 +345,13 @@ proptest! {
                         fs.replace_range(&mut t, &mut trial, at, len, new).map(|_| ())
                     }
                     Op::Truncate(at) => fs.truncate_step(&mut t, &mut trial, at).map(|_| ()),
+                    Op::Zero(at, len) => fs.zero(&mut t, &mut trial, at, len).map(|_| ()),
+                    Op::Collapse(at, len) => {
+                        fs.shift_left(&mut t, &mut trial, at + len, len).map(|_| ())
+                    }
+                    Op::Insert(at, len) => {
+                        fs.shift_right(&mut t, &mut trial, at, MAX_LBLK, len).map(|_| ())
+                    }
                     Op::Commit => Ok(()),
                 };
                 let failed = kernel::alloc::fail_after(None);
@@ -310,7 +378,8 @@ proptest! {
                             prop_assert!(copy.same_as(&before));
                         }
                     }
-                    Err(e) => prop_assert!(e == EEXIST, "{e:?}"),
+                    // There is no hole to fill, or none to move into.
+                    Err(e) => prop_assert!(e == EEXIST || e == EINVAL, "{e:?}"),
                 }
             }
         }
@@ -335,6 +404,51 @@ fn sequential_writing_makes_one_extent() {
     assert!(matches!(e.state, State::Written(_)));
     assert!(i.data_in_core());
     assert_eq!(i.blocks, 1000);
+}
+
+#[test]
+fn thousands_of_extents_are_moved_within_bounds() {
+    let mut m = Model::new();
+    // Every other block is a hole, so nothing joins and the tree has many leaves.
+    for at in 0..1500 {
+        m.apply(&Op::Allocate(at * 2, 1, false));
+        m.apply(&Op::Convert(at * 2, 1));
+    }
+    assert!(!m.inode.data_in_core());
+    for (at, len) in [(700, 1), (701, 1333), (0, 7), (5000, 9)] {
+        m.insert(at, len);
+        m.verify();
+        m.collapse(at, len);
+        m.verify();
+    }
+    // Collapsing into a full tree from a distance: all leaves are rebuilt.
+    m.replace(10, 2000, New::Hole);
+    m.collapse(10, 2000);
+    m.verify();
+    assert!(m.fs.store.most_dirtied() <= credits::SHIFT.max(credits::REPLACE_RANGE));
+}
+
+#[test]
+fn nothing_moves_over_something_or_out_of_a_file() {
+    let fs = fresh(1 << 14);
+    let mut i = file(&fs);
+    for at in [0, 10, MAX_LBLK - 5] {
+        with(&fs, credits::EXTENT_ALLOC, |t| {
+            fs.allocate(t, &mut i, at, 1, 0, Mode::Normal)
+        })
+        .unwrap();
+    }
+    let before = i.clone();
+    let left = with(&fs, credits::SHIFT, |t| fs.shift_left(t, &mut i, 10, 10));
+    assert_eq!(left, Err(EINVAL));
+    let left = with(&fs, credits::SHIFT, |t| fs.shift_left(t, &mut i, 10, 11));
+    assert_eq!(left, Err(EINVAL));
+    let right = with(&fs, credits::SHIFT, |t| {
+        fs.shift_right(t, &mut i, 0, MAX_LBLK, 5)
+    });
+    assert_eq!(right, Err(EFBIG));
+    assert_eq!(i.data, before.data);
+    assert!(!fs.store.aborted());
 }
 
 #[test]

@@ -272,7 +272,8 @@ fn insert_in_root<S: Store, M: Blocks<S>>(
     top.insert(0, 0, &bno.to_le_bytes()).map_err(&bad)
 }
 
-/// Changes the value of a record in place, and its key to one between its neighbours'.
+/// Changes the value of a record in place, and its key to one between its neighbours' in the same
+/// leaf. `EINVAL` if the new key belongs elsewhere.
 pub(crate) fn update<S: Store, R>(
     t: &mut S::Trans,
     root: RootMut<'_>,
@@ -297,7 +298,11 @@ pub(crate) fn update<S: Store, R>(
             Some(upper) => new_key < upper,
             None => true,
         };
-        (new_key >= key && below_next, leaf.value(index).is_ok())
+        let behind_last = match index.checked_sub(1) {
+            Some(last) => new_key > leaf.key(last),
+            None => new_key >= path.bounds.lower,
+        };
+        (behind_last && below_next, leaf.value(index).is_ok())
     })?;
     if !sound {
         return Err(damaged(owner.id, bno, "a tree node contradicts itself"));

@@ -199,12 +199,13 @@ impl<S: Store> Fs<S> {
         update::<S, R>(t, root, key, key, |value| Ok(f(value)))
     }
 
-    /// Gives a record a new key between those of its neighbours, not below its old one,
-    /// and a new value of the same length. One credit.
+    /// Gives a record a new key between those of its neighbours and a new value of the same
+    /// length, in the leaf that it is in. One credit.
     ///
     /// # Errors
     ///
-    /// `ENOENT`, `EINVAL`, with nothing dirtied.
+    /// `ENOENT`; `EINVAL` if the key belongs into another leaf, as one below the old key may
+    /// (one up to the next record's old key never does); each with nothing dirtied.
     pub fn tree_rekey(
         &self,
         t: &mut S::Trans,
