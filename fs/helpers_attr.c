@@ -42,3 +42,10 @@ void vexfs_helper_acl_release(struct posix_acl *acl)
 {
 	posix_acl_release(acl);
 }
+
+/* --- Super blocks ---------------------------------------------------------- */
+
+void vexfs_helper_super_set_sysfs_name_bdev(struct super_block *sb)
+{
+	super_set_sysfs_name_bdev(sb);
+}

@@ -20,4 +20,8 @@ void vexfs_helper_acl_set(struct posix_acl *acl, u32 i, u16 tag, u16 perm,
 			  u32 id);
 void vexfs_helper_acl_release(struct posix_acl *acl);
 
+/* --- Super blocks ---------------------------------------------------------- */
+
+void vexfs_helper_super_set_sysfs_name_bdev(struct super_block *sb);
+
 #endif /* VEXFS_HELPERS_ATTR_H */

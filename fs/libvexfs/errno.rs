@@ -18,6 +18,7 @@ macro_rules! errno {
 }
 
 errno! {
+    exdev = 18, "Cross-device link: the name would leave its project.";
     enametoolong = 36, "File name too long.";
     enotempty = 39, "Directory not empty.";
     eloop = 40, "Too many levels of symbolic links.";

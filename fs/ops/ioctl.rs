@@ -3,7 +3,7 @@
 //! Ioctls, by number. Those of VexFS are told apart by type and number alone: their structures may
 //! grow, so each carries its own size.
 
-use super::{staging, vector};
+use super::{label, staging, vector};
 use crate::vfs::{
     bindings,
     ioctl::{capable, while_frozen, File},
@@ -18,7 +18,13 @@ const VEXFS: u32 = 0xf7;
 const GETVERSION: u32 = _IOR::<c_long>(b'v' as u32, 1);
 /// The same, from 32-bit programs.
 const GETVERSION_32: u32 = _IOR::<i32>(b'v' as u32, 1);
-/// `FS_IOC_SHUTDOWN`, which XFS brought up.
+/// `FS_IOC_GETFSLABEL`.
+const GETFSLABEL: u32 = _IOR::<[u8; FSLABEL_MAX]>(0x94, 49);
+/// `FS_IOC_SETFSLABEL`.
+const SETFSLABEL: u32 = _IOW::<[u8; FSLABEL_MAX]>(0x94, 50);
+/// What user space has room for in a label.
+pub(super) const FSLABEL_MAX: usize = 256;
+/// `FS_IOC_SHUTDOWN`, which XFS brought up and ext4 has too.
 const SHUTDOWN: u32 = _IOR::<u32>(b'X' as u32, 125);
 
 /// Write everything, then shut down.
@@ -49,6 +55,8 @@ pub(crate) fn dispatch(file: &File, cmd: u32, arg: usize) -> Result<isize> {
     }
     match cmd {
         GETVERSION => user::write(arg, &file.inode().generation().to_ne_bytes())?,
+        GETFSLABEL => label::get(file, arg)?,
+        SETFSLABEL => label::set(file, arg)?,
         SHUTDOWN => shut_down(file, user::read_u32(arg)?)?,
         _ => return Err(ENOTTY),
     }

@@ -7,6 +7,7 @@
 //! of the directories by number, then those of the other inodes by number. The depth that lockdep
 //! is told counts up in that order.
 
+use super::fileattr;
 use crate::libvexfs::{
     credits,
     dir::NAME_MAX,
@@ -45,11 +46,14 @@ impl What<'_> {
     }
 
     /// What libvexfs is told about it.
-    fn spec<'a>(&'a self, new: &NewInode, attrs: &'a [Initial<'a>]) -> Spec<'a> {
+    fn spec<'a>(&'a self, dir: &VexInode, new: &NewInode, attrs: &'a [Initial<'a>]) -> Spec<'a> {
+        let inherited = fileattr::inherited(dir, self.mode);
         Spec {
             mode: new.mode(),
             uid: new.uid(),
             gid: new.gid(),
+            projid: inherited.projid,
+            flags: inherited.flags,
             rdev: self.rdev,
             target: self.target,
             attrs,
@@ -142,7 +146,7 @@ pub(crate) fn create(idmap: &IdMap, dir: &VexInode, dentry: &Dentry, what: &What
     let new = NewInode::new(idmap, dir, what.mode)?;
     let first = FirstAttrs::new(&new, dir, Some(dentry))?;
     let attrs = first.list()?;
-    let spec = what.spec(&new, &attrs);
+    let spec = what.spec(dir, &new, &attrs);
     let made = mount.with_space(|| {
         let mut t = fs.store.begin(what.credits() + initial_cost(&attrs))?;
         let mut parent = dir.core().write();
@@ -177,7 +181,7 @@ pub(crate) fn tmpfile(idmap: &IdMap, dir: &VexInode, mode: u16) -> Result<Locked
     let new = NewInode::new(idmap, dir, mode)?;
     let first = FirstAttrs::new(&new, dir, None)?;
     let attrs = first.list()?;
-    let spec = what.spec(&new, &attrs);
+    let spec = what.spec(dir, &new, &attrs);
     let made = mount.with_space(|| {
         let mut t = fs.store.begin(credits::TMPFILE + initial_cost(&attrs))?;
         let core = fs.tmpfile(&mut t, &dir.core().read(), &spec)?;
@@ -211,6 +215,7 @@ fn publish(dir: &VexInode, new: NewInode, core: Core, tid: Tid) -> Result<Locked
 pub(crate) fn link(old: &Dentry, dir: &VexInode, dentry: &Dentry) -> Result {
     dir.check_running()?;
     let target = old.inode().ok_or(ENOENT)?;
+    fileattr::check_project(dir, target)?;
     let (mount, fs) = (dir.mount(), dir.fs());
     let done = mount.with_space(|| {
         let now = dir.now();

@@ -2,12 +2,12 @@
 
 //! Moving names. The lock order is that of `namei`.
 
-use super::namei::FirstAttrs;
+use super::{fileattr, namei::FirstAttrs};
 use crate::libvexfs::{
     credits,
     format::inode::S_IFCHR,
     journal::{Store as _, Trans as _},
-    namespace::{NewInode as Spec, Rename, RENAME_WHITEOUT},
+    namespace::{NewInode as Spec, Rename, RENAME_EXCHANGE, RENAME_WHITEOUT},
     xattr::initial_cost,
     Inode as Core,
 };
@@ -55,6 +55,10 @@ pub(crate) fn rename(
     let (mount, fs) = (old_dir.mount(), old_dir.fs());
     let old = old_name.inode().ok_or(ENOENT)?;
     let new = new_name.inode();
+    fileattr::check_project(new_dir, old)?;
+    if let (true, Some(new)) = (flags & RENAME_EXCHANGE != 0, new) {
+        fileattr::check_project(old_dir, new)?;
+    }
     let other_dir = (new_dir.ino() != old_dir.ino()).then_some(new_dir);
     let now = old_dir.now();
     let mut whiteout = Spec::default();
@@ -65,6 +69,8 @@ pub(crate) fn rename(
         whiteout.uid = like.uid();
         whiteout.gid = like.gid();
         whiteout.now = now;
+        let inherited = fileattr::inherited(old_dir, S_IFCHR);
+        (whiteout.flags, whiteout.projid) = (inherited.flags, inherited.projid);
         first = Some(FirstAttrs::new(&like, old_dir, Some(old_name))?);
     }
     let attrs = match &first {

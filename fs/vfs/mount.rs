@@ -5,6 +5,7 @@
 use super::{
     bindings,
     dentry::errno,
+    export::EXPORT_OPS,
     inode::{InodeCache, VexInode},
     log,
     super_block::{Mount, OnError, Options, SuperBlock},
@@ -283,6 +284,8 @@ unsafe fn fill(sb: &SuperBlock, options: &Options) -> Result {
         (*raw).s_time_min = i64::MIN;
         (*raw).s_time_max = i64::MAX;
         (*raw).s_op = SUPER_OPS.as_ptr();
+        (*raw).s_export_op = EXPORT_OPS.as_ptr().cast();
+        bindings::vexfs_helper_super_set_sysfs_name_bdev(raw);
         (*raw).s_xattr = xattr::HANDLERS.as_ptr().cast();
     }
 

@@ -2,7 +2,7 @@
 
 //! The tables of each kind of inode.
 
-use super::{acl, attr, bindings, directory, file, iomap, namei, table::Table, xattr};
+use super::{acl, attr, bindings, directory, file, fileattr, iomap, namei, table::Table, xattr};
 use crate::libvexfs::format::inode::{S_IFDIR, S_IFLNK, S_IFMT, S_IFREG};
 
 static DIRECTORY: Table<bindings::inode_operations> = Table::new(bindings::inode_operations {
@@ -21,6 +21,8 @@ static DIRECTORY: Table<bindings::inode_operations> = Table::new(bindings::inode
     listxattr: Some(xattr::list),
     get_inode_acl: Some(acl::get_inode_acl),
     set_acl: Some(acl::set_acl),
+    fileattr_get: Some(fileattr::get),
+    fileattr_set: Some(fileattr::set),
     ..pin_init::zeroed()
 });
 
@@ -31,6 +33,8 @@ static REGULAR: Table<bindings::inode_operations> = Table::new(bindings::inode_o
     get_inode_acl: Some(acl::get_inode_acl),
     set_acl: Some(acl::set_acl),
     fiemap: Some(iomap::fiemap),
+    fileattr_get: Some(fileattr::get),
+    fileattr_set: Some(fileattr::set),
     ..pin_init::zeroed()
 });
 
@@ -39,6 +43,8 @@ static SYMLINK: Table<bindings::inode_operations> = Table::new(bindings::inode_o
     setattr: Some(attr::setattr),
     getattr: Some(attr::getattr),
     listxattr: Some(xattr::list),
+    fileattr_get: Some(fileattr::get),
+    fileattr_set: Some(fileattr::set),
     ..pin_init::zeroed()
 });
 
@@ -48,6 +54,8 @@ static SPECIAL: Table<bindings::inode_operations> = Table::new(bindings::inode_o
     listxattr: Some(xattr::list),
     get_inode_acl: Some(acl::get_inode_acl),
     set_acl: Some(acl::set_acl),
+    fileattr_get: Some(fileattr::get),
+    fileattr_set: Some(fileattr::set),
     ..pin_init::zeroed()
 });
 

@@ -28,3 +28,14 @@ pub(crate) fn write(address: usize, bytes: &[u8]) -> Result {
         .writer()
         .write_slice(bytes)
 }
+
+/// Reads bytes at a user's address.
+///
+/// # Errors
+///
+/// `EFAULT`.
+pub(crate) fn read(address: usize, bytes: &mut [u8]) -> Result {
+    UserSlice::new(UserPtr::from_addr(address), bytes.len())
+        .reader()
+        .read_slice(bytes)
+}

@@ -167,8 +167,47 @@ acl_copies() {
 	px_end
 }
 
+# --- Flags, the volume, handles -----------------------------------------------------
+
+chattr_tools() {
+	px_new
+	touch "$MNT/f"
+	chattr +aAdS "$MNT/f"
+	[ "$(lsattr "$MNT/f" | cut -d' ' -f1 | tr -d -)" = SadA ]
+	not rm "$MNT/f"
+	chattr -a "$MNT/f"
+	chattr +i "$MNT/f"
+	not sh -c "echo x >'$MNT/f'"
+	px_again
+	[ "$(lsattr "$MNT/f" | cut -d' ' -f1 | tr -d -)" = SidA ]
+	mount -o remount,ro "$MNT"
+	not chattr -i "$MNT/f"
+	mount -o remount,rw "$MNT"
+	chattr = "$MNT/f"
+	rm "$MNT/f"
+	px_end
+}
+volume_label() {
+	mkfs.vexfs -q -f -L first "$DISK1"
+	local uuid
+	uuid=$(vexctl info --json "$DISK1" | python3 -c 'import json,sys; print(json.load(sys.stdin)["uuid"])')
+	px_up
+	px_op label "$MNT" "$uuid"
+	mount -o remount,ro "$MNT"
+	mount -o remount,rw "$MNT"
+	umount "$MNT"
+	vexctl info --json "$DISK1" | grep -q yyyyyy
+	px_check
+}
+
 t "ACLs: access, mask, chmod" acl_access
 t "ACLs: inherited from a directory" acl_default
 t "ACLs: of 1,200 entries" acl_long
 t "ACLs: noacl, remount,acl" acl_off
 t "ACLs: cp -a and mv" acl_copies
+
+t "flags: append, immutable, noatime, inherited" px_calls flags
+t "flags: chattr and lsattr" chattr_tools
+t "projects: set, inherited, kept apart" px_calls projects
+t "label, UUID, sysfs path" volume_label
+t "handles: followed, stale, made up" px_calls handles

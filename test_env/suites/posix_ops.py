@@ -6,11 +6,22 @@ Each test works below DIR, which is on the file system under test, and exits 0 i
 all is as it should be. Tests with a name that ends in _after check, after a remount,
 what the test of the same name left.
 """
+import ctypes
 import errno
+import fcntl
 import os
+import struct
 import sys
 
-from fs_ops import fails, link_open
+from fs_ops import AT_FDCWD, EXCHANGE, check, fails, libc, link_open, renameat2, write
+
+GETFLAGS, SETFLAGS = 0x80086601, 0x40086602
+FSGETXATTR, FSSETXATTR = 0x801C581F, 0x401C5820
+GETFSLABEL, SETFSLABEL = 0x81009431, 0x41009432
+GETFSUUID, GETFSSYSFSPATH = 0x80111500, 0x80811501
+SYNC, IMMUTABLE, APPEND, NODUMP, NOATIME = 8, 0x10, 0x20, 0x40, 0x80
+DIRSYNC, PROJINHERIT = 0x10000, 0x20000000
+AT_EMPTY_PATH, AT_HANDLE_CONNECTABLE = 0x1000, 0x2
 
 
 def tmpfile_acl(d):
@@ -23,6 +34,315 @@ def tmpfile_acl(d):
     assert len(acl) == 4 + 8 * 5
     fails(errno.ENODATA, os.getxattr, d + "/was-tmp", "system.posix_acl_default")
     fails(errno.EOPNOTSUPP, os.setxattr, d + "/was-tmp", "system.posix_acl_access", b"nonsense")
+
+
+# --- Flags and projects ------------------------------------------------------------
+
+
+def opened(path, flags=os.O_RDONLY):
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW)
+
+
+def get_flags(path):
+    fd = opened(path)
+    try:
+        return struct.unpack("=I4x", fcntl.ioctl(fd, GETFLAGS, bytes(8)))[0]
+    finally:
+        os.close(fd)
+
+
+def set_flags(path, flags):
+    fd = opened(path)
+    try:
+        fcntl.ioctl(fd, SETFLAGS, struct.pack("=I4x", flags))
+    finally:
+        os.close(fd)
+
+
+def get_project(path):
+    """Extended flags and project."""
+    fd = opened(path)
+    try:
+        x = struct.unpack("=5I8x", fcntl.ioctl(fd, FSGETXATTR, bytes(28)))
+        return x[0], x[3]
+    finally:
+        os.close(fd)
+
+
+def set_project(path, projid, xflags=0, extsize=0):
+    fd = opened(path)
+    try:
+        fcntl.ioctl(fd, FSSETXATTR, struct.pack("=5I8x", xflags, extsize, 0, projid, 0))
+    finally:
+        os.close(fd)
+
+
+def statx_attributes(path):
+    buf = ctypes.create_string_buffer(256)
+    check(libc.statx(AT_FDCWD, os.fsencode(path), 0x100, 0xFFF, buf))
+    have, = struct.unpack_from("=Q", buf.raw, 8)
+    known, = struct.unpack_from("=Q", buf.raw, 0x38)
+    assert known & 0x70 == 0x70, hex(known)
+    return have
+
+
+def flags(d):
+    os.chdir(d)
+    os.mkdir("dir")
+    for name in ("f", "append", "immutable", "noatime"):
+        write(name, b"content of it")
+    # Append only.
+    set_flags("append", APPEND)
+    assert get_flags("append") == APPEND
+    assert statx_attributes("append") & 0x20
+    fails(errno.EPERM, os.open, "append", os.O_WRONLY)
+    fails(errno.EPERM, os.truncate, "append", 1)
+    fails(errno.EPERM, os.unlink, "append")
+    fails(errno.EPERM, os.rename, "append", "other")
+    fails(errno.EPERM, os.chmod, "append", 0o777)
+    fd = os.open("append", os.O_WRONLY | os.O_APPEND)
+    os.write(fd, b", more")
+    os.close(fd)
+    assert open("append").read() == "content of it, more"
+    # Immutable.
+    set_flags("immutable", IMMUTABLE | NODUMP)
+    assert statx_attributes("immutable") & 0x50 == 0x50
+    for call in (
+        lambda: os.open("immutable", os.O_WRONLY | os.O_APPEND),
+        lambda: os.truncate("immutable", 1),
+        lambda: os.unlink("immutable"),
+        lambda: os.link("immutable", "second"),
+        lambda: os.chown("immutable", 1, 1),
+        lambda: os.utime("immutable", (1, 1)),
+        lambda: os.setxattr("immutable", "user.x", b"x"),
+        lambda: set_flags("immutable", IMMUTABLE),
+        lambda: set_project("immutable", 7, 0x8),
+    ):
+        fails(errno.EPERM, call)
+    set_flags("immutable", 0)
+    os.chmod("immutable", 0o600)
+    set_flags("immutable", IMMUTABLE)
+    # An immutable directory takes no names, an append-only one loses none.
+    set_flags("dir", IMMUTABLE)
+    fails(errno.EPERM, write, "dir/f")
+    set_flags("dir", APPEND)
+    write("dir/f")
+    fails(errno.EPERM, os.unlink, "dir/f")
+    set_flags("dir", 0)
+    os.unlink("dir/f")
+    # No access time.
+    os.utime("noatime", (1, 1))
+    set_flags("noatime", NOATIME)
+    open("noatime").read()
+    assert os.stat("noatime").st_atime == 1
+    # Inherited, each kind what fits it.
+    set_flags("dir", SYNC | NODUMP | NOATIME | DIRSYNC)
+    os.mkdir("dir/d")
+    write("dir/f")
+    os.mkfifo("dir/p")
+    assert get_flags("dir/d") == SYNC | NODUMP | NOATIME | DIRSYNC
+    assert get_flags("dir/f") == SYNC | NODUMP | NOATIME
+    assert get_flags("dir/p") == NODUMP | NOATIME
+    # What there is not.
+    fails(errno.EOPNOTSUPP, set_flags, "f", DIRSYNC)
+    fails(errno.EOPNOTSUPP, set_flags, "f", 0x4)
+    fails(errno.EOPNOTSUPP, set_flags, "f", 0x00800000)
+    fails(errno.EOPNOTSUPP, set_project, "f", 0, 0x800, 65536)
+    # Who may.
+    os.chmod(".", 0o777)
+    pid = os.fork()
+    if pid == 0:
+        os.setresgid(1000, 1000, 1000)
+        os.setresuid(1000, 1000, 1000)
+        try:
+            write("mine")
+            fails(errno.EPERM, set_flags, "f", NODUMP)
+            set_flags("mine", NODUMP)
+            fails(errno.EPERM, set_flags, "mine", IMMUTABLE)
+            os._exit(0)
+        except BaseException as e:
+            print(e)
+            os._exit(1)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def flags_after(d):
+    os.chdir(d)
+    assert get_flags("append") == APPEND
+    assert get_flags("immutable") == IMMUTABLE
+    assert get_flags("dir/d") == SYNC | NODUMP | NOATIME | DIRSYNC
+    assert get_flags("mine") == NODUMP
+    fails(errno.EPERM, os.unlink, "append")
+    fails(errno.EPERM, os.unlink, "immutable")
+    set_flags("append", 0)
+    set_flags("immutable", 0)
+    os.unlink("append")
+    os.unlink("immutable")
+
+
+def projects(d):
+    os.chdir(d)
+    for name in ("p", "q", "plain"):
+        os.mkdir(name)
+    set_project("p", 42, 0x200)
+    set_project("q", 43, 0x200)
+    assert get_project("p") == (0x200, 42)
+    assert get_flags("p") == PROJINHERIT
+    write("p/f")
+    os.mkdir("p/d")
+    os.symlink("f", "p/l")
+    assert get_project("p/f") == (0, 42)
+    assert get_project("p/d") == (0x200, 42)
+    write("plain/f")
+    assert get_project("plain/f") == (0, 0)
+    # A name does not leave its project, nor get into another.
+    fails(errno.EXDEV, os.rename, "p/f", "q/f")
+    fails(errno.EXDEV, os.link, "plain/f", "p/g")
+    fails(errno.EXDEV, os.rename, "plain/f", "p/g")
+    write("q/f")
+    fails(errno.EXDEV, renameat2, "p/f", "q/f", EXCHANGE)
+    os.rename("p/f", "p/d/f")
+    os.rename("p/d/f", "plain/out")
+    assert get_project("plain/out") == (0, 42)
+    set_project("plain/f", 42)
+    os.rename("plain/f", "p/in")
+    fd = os.open("p", os.O_TMPFILE | os.O_RDWR)
+    link_open(fd, "p/tmp")
+    assert get_project("p/tmp") == (0, 42)
+    # The flags that only the other call knows stay.
+    set_flags("plain", DIRSYNC)
+    set_project("plain", 44)
+    assert get_flags("plain") == DIRSYNC
+
+
+def projects_after(d):
+    os.chdir(d)
+    assert get_project("p") == (0x200, 42)
+    assert get_project("p/in") == (0, 42)
+    assert get_project("plain/out") == (0, 42)
+    assert get_project("plain") == (0, 44)
+
+
+# --- The volume ---------------------------------------------------------------------
+
+
+def label(d, uuid):
+    fd = opened(d)
+    get = lambda: fcntl.ioctl(fd, GETFSLABEL, bytes(256)).rstrip(b"\0")
+    assert get() == b"first", get()
+    fcntl.ioctl(fd, SETFSLABEL, "größer".encode().ljust(256, b"\0"))
+    assert get() == "größer".encode()
+    fails(errno.EINVAL, fcntl.ioctl, fd, SETFSLABEL, b"x" * 64 + bytes(192))
+    fcntl.ioctl(fd, SETFSLABEL, b"y" * 63 + bytes(193))
+    assert get() == b"y" * 63
+    u = fcntl.ioctl(fd, GETFSUUID, bytes(17))
+    assert u[0] == 16 and u[1:].hex() == uuid.replace("-", ""), u
+    path = fcntl.ioctl(fd, GETFSSYSFSPATH, bytes(129))
+    assert path[1:].rstrip(b"\0").startswith(b"vexfs/vd"), path
+    pid = os.fork()
+    if pid == 0:
+        os.setresuid(1000, 1000, 1000)
+        fails(errno.EPERM, fcntl.ioctl, fd, SETFSLABEL, bytes(256))
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+# --- Handles ------------------------------------------------------------------------
+
+
+def handle(path, flags=0, room=128):
+    buf = ctypes.create_string_buffer(struct.pack("=Ii", room, 0), 8 + 128)
+    mount = ctypes.c_int()
+    path = os.fsencode(path)
+    check(libc.name_to_handle_at(AT_FDCWD, path, buf, ctypes.byref(mount), flags))
+    return buf.raw
+
+
+def open_handle(d, handle, flags=os.O_RDONLY):
+    mount = os.open(d, os.O_RDONLY)
+    try:
+        return check(libc.open_by_handle_at(mount, ctypes.create_string_buffer(handle), flags))
+    finally:
+        os.close(mount)
+
+
+def drop_caches():
+    os.sync()
+    with open("/proc/sys/vm/drop_caches", "w") as f:
+        f.write("3")
+
+
+def handles(d):
+    deep = os.path.join(d, "a", "b", "c")
+    os.makedirs(deep)
+    write(deep + "/file", b"found again")
+    os.symlink("file", deep + "/link")
+    dirs = handle(deep)
+    f = handle(deep + "/file")
+    connected = handle(deep + "/file", AT_HANDLE_CONNECTABLE)
+    assert len(f) and struct.unpack_from("=I", f)[0] == 12
+    fails(errno.EOVERFLOW, handle, deep + "/file", 0, 8)
+    for cold in (False, True):
+        if cold:
+            drop_caches()
+        fd = open_handle(d, f)
+        assert os.read(fd, 100) == b"found again"
+        os.close(fd)
+        fd = open_handle(d, dirs, os.O_DIRECTORY)
+        assert os.readlink(f"/proc/self/fd/{fd}") == deep
+        assert sorted(os.listdir(fd)) == ["file", "link"]
+        os.close(fd)
+        fd = open_handle(d, connected)
+        assert os.readlink(f"/proc/self/fd/{fd}") == deep + "/file"
+        os.close(fd)
+    # A handle follows its file.
+    os.rename(deep + "/file", d + "/elsewhere")
+    drop_caches()
+    fd = open_handle(d, f, os.O_RDWR)
+    os.write(fd, b"FOUND")
+    os.close(fd)
+    assert open(d + "/elsewhere").read() == "FOUND again"
+    # What was removed is found as long as it is open, and not when its number is used again.
+    write(d + "/gone")
+    gone = handle(d + "/gone")
+    held = os.open(d + "/gone", os.O_RDONLY)
+    os.unlink(d + "/gone")
+    os.close(open_handle(d, gone))
+    os.close(held)
+    fails(errno.ESTALE, open_handle, d, gone)
+    number = struct.unpack_from("=Q", gone, 8)[0]
+    for i in range(200):
+        write(f"{d}/new{i}")
+    used = [i for i in range(200) if os.stat(f"{d}/new{i}").st_ino == number]
+    assert used, "the number was not used again, so nothing was tested"
+    fails(errno.ESTALE, open_handle, d, gone)
+    drop_caches()
+    fails(errno.ESTALE, open_handle, d, gone)
+    # Handles of anybody's making.
+    for seed in range(2000):
+        ino = (seed * 2654435761) % 2**21 if seed % 3 else seed * 0x9E3779B97F4A7C15 % 2**64
+        made = struct.pack("=IiQI", 12, 0x81, ino, seed).ljust(136, b"\0")
+        fails(errno.ESTALE, open_handle, d, made)
+    for size, kind in ((0, 0x81), (4, 0x81), (12, 0x82), (24, 1), (12, 0xFF)):
+        made = struct.pack("=Ii", size, kind).ljust(136, b"\0")
+        try:
+            open_handle(d, made)
+            raise AssertionError(f"opened {size} {kind}")
+        except OSError as e:
+            assert e.errno in (errno.ESTALE, errno.EINVAL), e
+    with open(d + "/.handles", "wb") as out:
+        out.write(f + dirs)
+
+
+def handles_after(d):
+    raw = open(d + "/.handles", "rb").read()
+    f, dirs = raw[:136], raw[136:]
+    fd = open_handle(d, f)
+    assert os.read(fd, 100) == b"FOUND again"
+    os.close(fd)
+    fd = open_handle(d, dirs, os.O_DIRECTORY)
+    assert os.readlink(f"/proc/self/fd/{fd}") == d + "/a/b/c"
+    os.close(fd)
 
 
 if __name__ == "__main__":
