@@ -157,7 +157,10 @@ impl<S: Store> Fs<S> {
         let mut space = self.space(near(dir), blocks::CREATE, Mode::Normal)?;
         self.add_name(t, &mut space, dir, name, cookie, target)?;
         target.nlink += 1;
-        self.orphan_remove(t, target)?;
+        // A file that had links already is an orphan because it is being cut, and stays one.
+        if target.nlink == 1 {
+            self.orphan_remove(t, target)?;
+        }
         target.ctime = now;
         touch(dir, now);
         self.log_inode(t, dir)?;

@@ -122,6 +122,7 @@ impl<S: Store> Checker<'_, S> {
         );
         say(
             i.is_link()
+                && i.nlink > 0
                 && i.size > INLINE_LINK_MAX as u64
                 && i.attr_in_core()
                 && i.attr.get(2..4) == Some(&[0, 0]),

@@ -12,6 +12,7 @@ mod failures;
 mod hostile;
 mod model;
 mod operations;
+mod orphans;
 mod paths;
 mod space;
 mod threads;
