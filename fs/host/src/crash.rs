@@ -3,19 +3,22 @@
 //! Power cuts for tests: a disk that records what is written to it, and the disks that a cut could leave.
 //!
 //! The model is a drive with a volatile cache. A flush makes what was written before it durable. Of the writes since
-//! the last flush any subset may have arrived, in any order, and each of them torn at any 512-byte sector.
+//! the last flush any subset may have arrived, and each of them torn at any 512-byte sector. Subsets cover every order
+//! too: where two writes go to the same block, either one's sectors may be the ones that stay.
 
 use crate::disk::MemoryDisk;
 use crate::libvexfs::journal::host::Disk;
 use crate::libvexfs::journal::BLOCK_SIZE;
 use kernel::prelude::*;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-const SECTOR: usize = 512;
+/// What a drive writes whole or not at all.
+pub const SECTOR: usize = 512;
 
 /// One recorded operation.
+#[derive(Clone)]
 enum Op {
-    Write(u64, Box<[u8; BLOCK_SIZE]>),
+    Write(u64, Arc<[u8; BLOCK_SIZE]>),
     Flush,
 }
 
@@ -75,32 +78,84 @@ impl Recorder {
 
     /// The disk after a power cut when the first `cut` operations had been submitted.
     pub fn cut(&self, cut: usize, random: &mut Random) -> MemoryDisk {
-        let ops = self.ops();
-        let ops = &ops[..cut.min(ops.len())];
-        let flushed = ops
-            .iter()
-            .rposition(|op| matches!(op, Op::Flush))
-            .map_or(0, |n| n + 1);
-        let disk = self.base.clone();
-        for op in &ops[..flushed] {
-            if let Op::Write(bno, data) = op {
-                disk.write(*bno, &data[..]).expect("it was written before");
-            }
+        let mut cuts = self.cuts();
+        while cuts.at() < cut && cuts.advance() {}
+        cuts.scrambled(random)
+    }
+
+    /// All cuts of what was recorded up to now, one after the other.
+    pub fn cuts(&self) -> Cuts {
+        Cuts {
+            ops: self.ops().clone(),
+            at: 0,
+            flushed: 0,
+            durable: self.base.clone(),
         }
+    }
+}
+
+/// A power cut that moves through a recording.
+pub struct Cuts {
+    ops: Vec<Op>,
+    at: usize,
+    flushed: usize,
+    durable: MemoryDisk,
+}
+
+impl Cuts {
+    /// How many operations had been submitted.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    /// How many of them the last flush made durable; that flush is the last one of these.
+    pub fn flushed(&self) -> usize {
+        self.flushed
+    }
+
+    /// One operation later. False: there are no more.
+    pub fn advance(&mut self) -> bool {
+        let Some(op) = self.ops.get(self.at) else {
+            return false;
+        };
+        self.at += 1;
+        if let Op::Flush = op {
+            apply(&self.durable, &self.ops[self.flushed..self.at]);
+            self.flushed = self.at;
+        }
+        true
+    }
+
+    /// The disk when everything that was submitted had arrived.
+    pub fn in_order(&self) -> MemoryDisk {
+        let disk = self.durable.clone();
+        apply(&disk, &self.ops[self.flushed..self.at]);
+        disk
+    }
+
+    /// The disk when some of what was submitted since the last flush had arrived, some of that torn.
+    pub fn scrambled(&self, random: &mut Random) -> MemoryDisk {
+        let disk = self.durable.clone();
         // How much of the cache had been written out by itself: nothing, all, or any share in between.
         let share = random.below(5);
-        for op in &ops[flushed..] {
+        for op in &self.ops[self.flushed..self.at] {
             if let Op::Write(bno, data) = op {
                 match random.below(8) {
                     0 => tear(&disk, *bno, data, random),
-                    _ if random.below(4) < share => {
-                        disk.write(*bno, &data[..]).expect("it was written before")
-                    }
+                    _ if random.below(4) < share => disk.put(*bno, data.clone()),
                     _ => {}
                 }
             }
         }
         disk
+    }
+}
+
+fn apply(disk: &MemoryDisk, ops: &[Op]) {
+    for op in ops {
+        if let Op::Write(bno, data) = op {
+            disk.put(*bno, data.clone());
+        }
     }
 }
 
@@ -128,9 +183,9 @@ impl Disk for Recorder {
         self.now.write(bno, buf)?;
         let mut ops = self.ops();
         for (n, block) in buf.chunks_exact(BLOCK_SIZE).enumerate() {
-            let mut copy = Box::new([0; BLOCK_SIZE]);
+            let mut copy = [0; BLOCK_SIZE];
             copy.copy_from_slice(block);
-            ops.push(Op::Write(bno + n as u64, copy));
+            ops.push(Op::Write(bno + n as u64, Arc::new(copy)));
         }
         Ok(())
     }

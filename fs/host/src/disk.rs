@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// An image file or a block device.
 pub struct FileDisk {
@@ -94,10 +94,11 @@ impl Disk for FileDisk {
     }
 }
 
-/// A sparse disk in memory; blocks that were never written read as zeros.
+/// A sparse disk in memory; blocks that were never written read as zeros. Clones share what neither of them has
+/// written since, so that taking thousands of a disk is cheap.
 pub struct MemoryDisk {
     blocks: u64,
-    data: Mutex<HashMap<u64, Box<[u8; BLOCK_SIZE]>>>,
+    data: Mutex<HashMap<u64, Arc<[u8; BLOCK_SIZE]>>>,
 }
 
 impl MemoryDisk {
@@ -115,6 +116,14 @@ impl MemoryDisk {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .len()
+    }
+
+    /// Writes a block that is held elsewhere, too, and need not be copied.
+    pub(crate) fn put(&self, bno: u64, block: Arc<[u8; BLOCK_SIZE]>) {
+        self.data
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(bno, block);
     }
 
     fn check(&self, bno: u64, len: usize) -> Result<()> {
@@ -157,9 +166,9 @@ impl Disk for MemoryDisk {
         self.check(bno, buf.len())?;
         let mut data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
         for (n, block) in buf.chunks_exact(BLOCK_SIZE).enumerate() {
-            data.entry(bno + n as u64)
-                .or_insert_with(|| Box::new([0; BLOCK_SIZE]))
-                .copy_from_slice(block);
+            let mut copy = [0; BLOCK_SIZE];
+            copy.copy_from_slice(block);
+            data.insert(bno + n as u64, Arc::new(copy));
         }
         Ok(())
     }

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Operations on collections and their vectors, in the order in which the module does them.
+
+use crate::model::{Collection, Described, Vector};
+use crate::world::{World, NOW};
+use kernel::prelude::*;
+use std::rc::Rc;
+use vexfs::libvexfs::alloc::Mode;
+use vexfs::libvexfs::credits;
+use vexfs::libvexfs::extent::Mapping;
+use vexfs::libvexfs::format::inode::STATE_EMBEDDED;
+use vexfs::libvexfs::journal::host::Disk;
+use vexfs::libvexfs::journal::{Trans, BLOCK_SIZE};
+use vexfs::libvexfs::orphan;
+use vexfs::libvexfs::vector::collection::NewCollection;
+use vexfs::libvexfs::vector::record::{Publish, BASE_CREDITS, DROP_CREDITS, PUT_CREDITS};
+use vexfs::libvexfs::vector::stale::EMBED_CREDITS;
+use vexfs::libvexfs::vector::{Element, Metric, Record};
+use vexfs::libvexfs::{Fs, Inode};
+
+const BLOCK: u64 = BLOCK_SIZE as u64;
+
+/// The bytes of a vector.
+pub fn bytes_of(tag: u64, dim: u32) -> Vec<u8> {
+    let words = (0..dim / 2).map(|_| tag.to_le_bytes());
+    words.flatten().collect()
+}
+
+/// Bytes from one slot to the next.
+pub fn stride(dim: u32) -> u64 {
+    u64::from(dim) * 4
+}
+
+impl World<'_> {
+    fn some_collection(&mut self) -> Option<u32> {
+        let ids: Vec<u32> = self.state.collections.keys().copied().collect();
+        match ids.len() as u64 {
+            0 => None,
+            n => Some(ids[self.below(n) as usize]),
+        }
+    }
+
+    pub fn create_collection(&mut self) {
+        if self.state.collections.len() >= 3 {
+            return self.drop_collection();
+        }
+        let name = format!("collection {}", self.next()).into_bytes();
+        let dim = [24, 100, 1026][self.below(3) as usize];
+        let mut system = self.inode(self.fs.sb.system_ino);
+        let new = NewCollection {
+            name: &name,
+            model: b"",
+            dim,
+            element: Element::F32,
+            metric: Metric::L2,
+            uid: 0,
+            now: NOW,
+        };
+        let credits =
+            Fs::<vexfs::file_store::FileStore<&vexfs::crash::Recorder>>::CREATE_COLLECTION;
+        let Ok((made, inode)) =
+            self.run(credits, |fs, t| fs.create_collection(t, &mut system, &new))
+        else {
+            return;
+        };
+        let collection = Collection {
+            ino: inode.ino,
+            generation: inode.generation,
+            dim,
+            name,
+            ..Collection::default()
+        };
+        let old = self.state.collections.insert(made.id, Rc::new(collection));
+        assert!(old.is_none(), "collection {} was there already", made.id);
+    }
+
+    fn drop_collection(&mut self) {
+        let Some(id) = self.some_collection() else {
+            return;
+        };
+        let ino = self.state.collections[&id].ino;
+        let (mut system, mut i) = (self.inode(self.fs.sb.system_ino), self.inode(ino));
+        let credits = credits::REMOVE + credits::ORPHAN + 2 * credits::INODE;
+        let got = self.run(credits, |fs, t| {
+            fs.orphan_add(t, &mut i, orphan::DELETE)?;
+            i.nlink = 0;
+            fs.log_inode(t, &i)?;
+            fs.remove_collection(t, &mut system, id)
+        });
+        got.expect("dropping needs no space that is not kept for it");
+        self.state.collections.remove(&id);
+        self.state.dropped.insert(ino);
+    }
+
+    /// Records for a file, replacing some that have the same keys.
+    pub fn put(&mut self) {
+        let Some(id) = self.some_collection() else {
+            return self.create_collection();
+        };
+        let Some(owner) =
+            self.pick(|_, n| World::is_file(n) && n.links != 0 && n.copies.is_empty())
+        else {
+            return;
+        };
+        let Ok(version) = self.mark(owner) else {
+            return;
+        };
+        let node = self.state.node(owner);
+        let (size, generation) = (node.size, node.generation);
+        let described = Rc::new(Described {
+            size,
+            blocks: self.contents(owner),
+        });
+        let mut i = self.inode(owner);
+        if self
+            .run(EMBED_CREDITS, |fs, t| fs.embed_into(t, &mut i, id, version))
+            .is_err()
+        {
+            return;
+        }
+        let node = self.state.node_mut(owner);
+        node.marked_version = i.marked_version;
+        node.data_version = i.data_version;
+        assert!(i.state & STATE_EMBEDDED != 0);
+
+        let n = 1 + self.below(24) as usize;
+        let (ino, dim) = (
+            self.state.collections[&id].ino,
+            self.state.collections[&id].dim,
+        );
+        let mut slots = KVec::new();
+        let collection = self.inode(ino);
+        self.fs
+            .free_slots(&collection, n, &mut slots)
+            .expect("there are slots");
+        let mut items = Vec::new();
+        let mut keys: Vec<u64> = (0..40).collect();
+        for slot in &slots {
+            let key = keys.swap_remove(self.below(keys.len() as u64) as usize);
+            let tag = self.next();
+            let bytes = bytes_of(tag, dim);
+            if self
+                .write_vector(ino, u64::from(*slot) * stride(dim), &bytes)
+                .is_err()
+            {
+                return;
+            }
+            let record = Record {
+                key,
+                ino: owner,
+                generation,
+                version,
+                crc: vexfs::crc32c::crc32c(!0, &bytes),
+                ..Record::default()
+            };
+            items.push((
+                Publish {
+                    slot: *slot,
+                    record,
+                },
+                tag,
+            ));
+        }
+        self.publish(id, &items, &described);
+    }
+
+    fn publish(&mut self, id: u32, items: &[(Publish, u64)], described: &Rc<Described>) {
+        let mut inode = self.inode(self.state.collections[&id].ino);
+        let all: Vec<Publish> = items.iter().map(|(p, _)| *p).collect();
+        let mut done = 0;
+        while done < all.len() {
+            let rest = &all[done..];
+            let Ok(n) = self.run(BASE_CREDITS + PUT_CREDITS, |fs, t| {
+                fs.publish_step(t, &mut inode, rest)
+            }) else {
+                return;
+            };
+            let vectors = &mut self.state.collection_mut(id).vectors;
+            for (item, tag) in &items[done..done + n] {
+                let vector = Vector {
+                    slot: item.slot,
+                    record: item.record,
+                    tag: *tag,
+                    described: described.clone(),
+                };
+                vectors.insert(item.record.key, vector);
+            }
+            done += n;
+        }
+    }
+
+    /// Writes bytes of an internal file through to the disk.
+    fn write_vector(&mut self, ino: u64, start: u64, bytes: &[u8]) -> Result {
+        let end = start + bytes.len() as u64;
+        for lblk in start / BLOCK..end.div_ceil(BLOCK) {
+            let mut i = self.inode(ino);
+            let mut map = self.fs.map(&i, lblk, 1)?;
+            if let Mapping::Hole { .. } = map {
+                map = self.run(credits::EXTENT_ALLOC, |fs, t| {
+                    fs.allocate(t, &mut i, lblk, 1, 0, Mode::Normal)
+                })?;
+            }
+            let mut block = [0; BLOCK_SIZE];
+            let (phys, fresh) = match map {
+                Mapping::Written { phys, .. } => (phys, false),
+                Mapping::Unwritten { phys, .. } => (phys, true),
+                map => panic!("{map:?}"),
+            };
+            if !fresh {
+                self.disk.read(phys, &mut block)?;
+            }
+            let (from, to) = (start.max(lblk * BLOCK), end.min((lblk + 1) * BLOCK));
+            block[(from - lblk * BLOCK) as usize..(to - lblk * BLOCK) as usize]
+                .copy_from_slice(&bytes[(from - start) as usize..(to - start) as usize]);
+            self.disk.write(phys, &block)?;
+            if fresh || i.size < to {
+                self.run(credits::CONVERT + 1, |fs, t| {
+                    fs.convert(t, &mut i, lblk, 1)?;
+                    i.size = i.size.max(to);
+                    fs.log_inode(t, &i)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes some records by their keys.
+    pub fn delete_vectors(&mut self) {
+        let Some(id) = self.some_collection() else {
+            return;
+        };
+        let from = self.below(40);
+        let slots: Vec<u32> = self.state.collections[&id]
+            .vectors
+            .range(from..from + 12)
+            .map(|(_, v)| v.slot)
+            .collect();
+        if slots.is_empty() {
+            return;
+        }
+        let mut i: Inode = self.inode(self.state.collections[&id].ino);
+        let n = self
+            .run(BASE_CREDITS + DROP_CREDITS, |fs, t| {
+                let n = fs.remove_step(t, &mut i, &slots)?;
+                assert!(t.dirtied());
+                Ok(n)
+            })
+            .expect("removing needs no space that is not kept for it");
+        let vectors = &mut self.state.collection_mut(id).vectors;
+        vectors.retain(|_, v| !slots[..n].contains(&v.slot));
+    }
+}
