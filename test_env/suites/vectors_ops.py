@@ -13,6 +13,7 @@ import os
 import random
 import struct
 import sys
+import time
 
 NR = dict(abi=0, path=1, create=0x10, coll=0x11, drop=0x12, mark=0x18, put=0x19, get=0x1A, delete=0x1B, list=0x1C,
           search=0x20)
@@ -388,6 +389,55 @@ def drop(mnt):
     assert create(root, "drop") > cid
     expect(errno.ENOENT, root, "coll", collection(id=cid))
     os.unlink(f"{mnt}/drop")
+
+
+def together(mnt):
+    """Puts, deletes, unlinks and searches at once: hits are always right, and nobody waits for ever."""
+    cid = create(open_(mnt), "together", 16)
+    end = time.monotonic() + 8
+    value = lambda key: [float((key * p) % 17 - 8) for p in range(1, 17)]
+
+    def writer(seed):
+        rnd = random.Random(seed)
+        top = open_(mnt)
+        while time.monotonic() < end:
+            keep.clear()
+            name = f"{mnt}/together{seed}_{rnd.randrange(4)}"
+            fd = make(name)
+            first = rnd.randrange(400)
+            puts(fd, cid, [item(k, floats(value(k))) for k in range(first, first + 100)])
+            if rnd.random() < 0.5:
+                os.unlink(name)
+            os.close(fd)
+            delete(top, cid, [rnd.randrange(500) for _ in range(30)])
+            if rnd.random() < 0.3:
+                os.sync()
+
+    def searcher(seed):
+        rnd = random.Random(seed)
+        top = open_(mnt)
+        while time.monotonic() < end:
+            keep.clear()
+            query = value(rnd.randrange(500))
+            for hit in search(top, cid, [query], 20)[0]:
+                want = sum((a - b) ** 2 for a, b in zip(query, value(hit["key"])))
+                got = struct.unpack("<f", struct.pack("<I", hit["score"]))[0]
+                assert got == want, (hit, got, want)
+
+    children = []
+    for f, seed in ((writer, 1), (writer, 2), (searcher, 3), (searcher, 4)):
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                f(seed)
+                code = 0
+            except BaseException as e:
+                print(f.__name__, repr(e), flush=True)
+            finally:
+                os._exit(code)
+        children.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 4
 
 
 def truth(mnt, out, ivecs, queries):
