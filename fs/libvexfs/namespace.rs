@@ -30,7 +30,7 @@ use kernel::prelude::*;
 pub const LINK_MAX: u32 = i32::MAX as u32;
 
 /// What a new inode is to be.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct NewInode<'a> {
     /// Type and permissions.
     pub mode: u16,
@@ -51,6 +51,9 @@ pub struct NewInode<'a> {
     pub attrs: &'a [Initial<'a>],
     /// All of its times.
     pub now: Time,
+    /// Is told the number before anything on disk says that there is an inode: where inodes are
+    /// found by number, who asks from then on must wait until the new one is complete.
+    pub announce: Option<&'a dyn Fn(u64) -> Result>,
 }
 
 impl NewInode<'_> {
@@ -275,6 +278,9 @@ impl<S: Store> Fs<S> {
         new: &NewInode<'_>,
     ) -> Result<Inode> {
         let mut i = self.alloc_inode(t, Some(parent), new.mode, new.now)?;
+        if let Some(announce) = new.announce {
+            announce(i.ino)?;
+        }
         i.uid = new.uid;
         i.gid = new.gid;
         i.projid = new.projid;

@@ -16,7 +16,6 @@ use crate::libvexfs::{
     journal::{Store as _, Tid, Trans as _},
     namespace::NewInode as Spec,
     xattr::{index, initial_cost, Initial},
-    Inode as Core,
 };
 use crate::vfs::{
     acl::Acl,
@@ -37,16 +36,22 @@ pub(crate) struct What<'a> {
 }
 
 impl What<'_> {
-    fn credits(&self) -> usize {
-        if self.mode & S_IFMT == S_IFLNK {
-            credits::SYMLINK
-        } else {
-            credits::CREATE
+    fn credits(&self, named: bool) -> usize {
+        match self.mode & S_IFMT {
+            _ if !named => credits::TMPFILE,
+            S_IFLNK => credits::SYMLINK,
+            _ => credits::CREATE,
         }
     }
 
     /// What libvexfs is told about it.
-    fn spec<'a>(&'a self, dir: &VexInode, new: &NewInode, attrs: &'a [Initial<'a>]) -> Spec<'a> {
+    fn spec<'a>(
+        &'a self,
+        dir: &VexInode,
+        new: &NewInode,
+        attrs: &'a [Initial<'a>],
+        announce: &'a dyn Fn(u64) -> Result,
+    ) -> Spec<'a> {
         let inherited = fileattr::inherited(dir, self.mode);
         Spec {
             mode: new.mode(),
@@ -58,6 +63,7 @@ impl What<'_> {
             target: self.target,
             attrs,
             now: new.now(),
+            announce: Some(announce),
             ..Spec::default()
         }
     }
@@ -141,26 +147,7 @@ fn find(dir: &VexInode, name: &[u8]) -> Result<Option<InodeRef>> {
 ///
 /// As `libvexfs::Fs::create`.
 pub(crate) fn create(idmap: &IdMap, dir: &VexInode, dentry: &Dentry, what: &What<'_>) -> Result {
-    dir.check_running()?;
-    let (mount, fs) = (dir.mount(), dir.fs());
-    let new = NewInode::new(idmap, dir, what.mode)?;
-    let first = FirstAttrs::new(&new, dir, Some(dentry))?;
-    let attrs = first.list()?;
-    let spec = what.spec(dir, &new, &attrs);
-    let made = mount.with_space(|| {
-        let mut t = fs.store.begin(what.credits() + initial_cost(&attrs))?;
-        let mut parent = dir.core().write();
-        dir.store_attributes(&mut parent);
-        let core = fs.create(&mut t, &mut parent, dentry.name(), &spec)?;
-        let tid = t.tid();
-        dir.show(&parent);
-        dir.data().note(tid, true);
-        drop(parent);
-        t.stop()?;
-        Ok((core, tid))
-    });
-    let (core, tid) = mount.judge(made)?;
-    let inode = publish(dir, new, core, tid)?;
+    let (inode, tid) = make(idmap, dir, Some(dentry), what)?;
     dentry.instantiate_new(inode);
     dir.sync_if_asked(tid)
 }
@@ -171,40 +158,51 @@ pub(crate) fn create(idmap: &IdMap, dir: &VexInode, dentry: &Dentry, what: &What
 ///
 /// As `libvexfs::Fs::tmpfile`.
 pub(crate) fn tmpfile(idmap: &IdMap, dir: &VexInode, mode: u16) -> Result<LockedInode> {
-    dir.check_running()?;
-    let (mount, fs) = (dir.mount(), dir.fs());
     let what = What {
         mode,
         rdev: 0,
         target: &[],
     };
-    let new = NewInode::new(idmap, dir, mode)?;
-    let first = FirstAttrs::new(&new, dir, None)?;
+    Ok(make(idmap, dir, None, &what)?.0)
+}
+
+/// Makes an inode, with the name of `dentry` or without one, and the transaction that did it.
+fn make(
+    idmap: &IdMap,
+    dir: &VexInode,
+    dentry: Option<&Dentry>,
+    what: &What<'_>,
+) -> Result<(LockedInode, Tid)> {
+    dir.check_running()?;
+    let (mount, fs) = (dir.mount(), dir.fs());
+    let new = NewInode::new(idmap, dir, what.mode)?;
+    let first = FirstAttrs::new(&new, dir, dentry)?;
     let attrs = first.list()?;
-    let spec = what.spec(dir, &new, &attrs);
+    let announce = |ino| {
+        new.announce(ino)
+            .map_err(|_| fs.damaged(ino, 0, "an inode in use was given out as new"))
+    };
+    let spec = what.spec(dir, &new, &attrs, &announce);
     let made = mount.with_space(|| {
-        let mut t = fs.store.begin(credits::TMPFILE + initial_cost(&attrs))?;
-        let core = fs.tmpfile(&mut t, &dir.core().read(), &spec)?;
+        let mut t = fs
+            .store
+            .begin(what.credits(dentry.is_some()) + initial_cost(&attrs))?;
+        let core = if let Some(dentry) = dentry {
+            let mut parent = dir.core().write();
+            dir.store_attributes(&mut parent);
+            let core = fs.create(&mut t, &mut parent, dentry.name(), &spec)?;
+            dir.show(&parent);
+            dir.data().note(t.tid(), true);
+            core
+        } else {
+            fs.tmpfile(&mut t, &dir.core().read(), &spec)?
+        };
         let tid = t.tid();
         t.stop()?;
         Ok((core, tid))
     });
     let (core, tid) = mount.judge(made)?;
-    publish(dir, new, core, tid)
-}
-
-/// Shows a new inode to the world.
-fn publish(dir: &VexInode, new: NewInode, core: Core, tid: Tid) -> Result<LockedInode> {
-    let (mount, ino) = (dir.mount(), core.ino);
-    let published = new.publish(core, tid).map_err(|e| {
-        if e == EBUSY {
-            return mount
-                .fs
-                .damaged(ino, 0, "an inode in use was given out as new");
-        }
-        e
-    });
-    mount.judge(published)
+    Ok((new.complete(core, tid), tid))
 }
 
 /// Gives an inode one more name.

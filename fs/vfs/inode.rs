@@ -27,7 +27,7 @@ use core::{
     ptr::NonNull,
     sync::atomic::{AtomicPtr, Ordering},
 };
-use kernel::{error::to_result, prelude::*, types::Opaque};
+use kernel::{prelude::*, types::Opaque};
 
 /// An inode of ours.
 ///
@@ -225,10 +225,10 @@ impl VexInode {
     ///
     /// # Safety
     ///
-    /// Nobody else sees the inode yet.
+    /// The inode is new: who finds it waits, and looks at its number only.
     unsafe fn set_core(&self, core: Core) {
         let raw = self.as_ptr();
-        // SAFETY: Nobody else sees the inode, so its fields are ours.
+        // SAFETY: The inode is new, so its fields are ours.
         unsafe {
             (*raw).i_ino = core.ino;
             (*raw).i_mode = core.mode;
@@ -238,7 +238,7 @@ impl VexInode {
         }
         self.set_size(core.size);
         self.show(&core);
-        // SAFETY: Nobody else sees the inode.
+        // SAFETY: As above.
         unsafe { super::tables::set_ops(raw, core.mode, core.rdev) };
         *self.core.write() = core;
     }
@@ -335,8 +335,9 @@ impl Drop for InodeRef {
     }
 }
 
-/// An inode that is being made and that nobody else sees. Dropped, it was never there.
-pub(crate) struct NewInode(InodeRef, Inherited);
+/// An inode that is being made. Who looks for it by number does not find it, and once it is
+/// announced waits for it. Dropped, it was never there.
+pub(crate) struct NewInode(Unfinished, Inherited);
 
 impl NewInode {
     /// An inode for a new entry of `dir`: owner and mode follow from the caller and the directory.
@@ -354,7 +355,7 @@ impl NewInode {
         let mut mode = inode.mode();
         let acls = Inherited::new(dir, &mut mode)?;
         inode.set_mode(mode);
-        Ok(NewInode(inode, acls))
+        Ok(NewInode(Unfinished(inode), acls))
     }
 
     /// The inode, which has an owner and a mode so far.
@@ -389,21 +390,103 @@ impl NewInode {
         self.0.now()
     }
 
-    /// Gives the inode its core, now that it is on disk, and enters it where lookups find it. It
-    /// stays locked until it gets its dentry.
+    /// Gives the inode its number and enters it, locked, where lookups by number find it. Waits for
+    /// one that just finds out that there is no inode with this number yet.
     ///
     /// # Errors
     ///
     /// `EBUSY` if there is one with its number, which can only come from damage.
-    pub(crate) fn publish(self, core: Core, tid: Tid) -> Result<LockedInode> {
-        // SAFETY: Nobody else sees the inode.
-        unsafe { self.0.set_core(core) };
-        self.1.cache(&self.0);
-        self.0.data.note(tid, true);
-        // SAFETY: The inode is new and on no hash list.
-        to_result(unsafe { bindings::insert_inode_locked(self.0.as_ptr()) })?;
-        Ok(LockedInode(self.0))
+    pub(crate) fn announce(&self, ino: u64) -> Result {
+        if self.0.is_announced() {
+            return Err(EBUSY);
+        }
+        let raw = self.0.as_ptr();
+        let mut number = ino;
+        // Not `insert_inode_locked`: what it enters makes `iget_locked` fail, where we want it to
+        // wait.
+        // SAFETY: The inode is new and on no hash list, so its number is ours to set. The callback
+        // gets inodes of our super block and the pointer to the number.
+        let entered = unsafe {
+            (*raw).i_ino = ino;
+            bindings::inode_insert5(
+                raw,
+                ino,
+                Some(has_number),
+                None,
+                (&raw mut number).cast(),
+            )
+        };
+        if entered == raw {
+            return Ok(());
+        }
+        // SAFETY: Nobody else sees the inode. The reference to the other one, if any, was made for
+        // us.
+        unsafe {
+            (*raw).i_ino = 0;
+            bindings::iput(entered);
+        }
+        Err(EBUSY)
     }
+
+    /// Gives the inode its core, now that it is on disk. It stays locked until it gets its dentry.
+    pub(crate) fn complete(self, core: Core, tid: Tid) -> LockedInode {
+        let NewInode(new, inherited) = self;
+        // SAFETY: The inode is new and stays locked.
+        unsafe { new.set_core(core) };
+        inherited.cache(&new);
+        new.data.note(tid, true);
+        LockedInode(new.finish())
+    }
+}
+
+/// Takes an inode that was not finished away again.
+struct Unfinished(InodeRef);
+
+impl Unfinished {
+    /// Whether lookups by number find the inode.
+    fn is_announced(&self) -> bool {
+        // SAFETY: The inode lives.
+        unsafe { bindings::vexfs_helper_inode_is_new(self.0.as_ptr()) }
+    }
+
+    /// The inode, which stays.
+    fn finish(self) -> InodeRef {
+        let this = core::mem::ManuallyDrop::new(self);
+        // SAFETY: `this` is not dropped, so its reference is taken over.
+        unsafe { core::ptr::read(&this.0) }
+    }
+}
+
+impl Deref for Unfinished {
+    type Target = VexInode;
+
+    fn deref(&self) -> &VexInode {
+        &self.0
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if self.is_announced() {
+            let raw = self.0.as_ptr();
+            // SAFETY: The inode is new and locked. Bad, it is taken off the hash list and not
+            // freed on disk.
+            unsafe {
+                bindings::make_bad_inode(raw);
+                bindings::unlock_new_inode(raw);
+            }
+        }
+    }
+}
+
+/// Whether an inode has the number at `data`.
+///
+/// # Safety
+///
+/// Called by `inode_insert5` with an inode and the pointer that [`NewInode::announce`] gave it.
+unsafe extern "C" fn has_number(inode: *mut bindings::inode, data: *mut c_void) -> c_int {
+    // SAFETY: By this function's own requirement. The number of a hashed inode does not change.
+    unsafe { ((*inode).i_ino == *data.cast::<u64>()).into() }
 }
 
 /// An inode that lookups by number find and wait for.
