@@ -72,10 +72,11 @@ pub(crate) struct Options {
 
 /// A mounted VexFS. Lives from the mount until after the last inode is gone.
 pub(crate) struct Mount {
-    /// The file system.
-    pub(crate) fs: Fs<Store>,
+    // Dropped first: what it still completes needs the journal.
     /// Where writes are completed.
     pub(crate) ioends: IoendQueue,
+    /// The file system.
+    pub(crate) fs: Fs<Store>,
     /// Recalls and archive requests, for agents.
     pub(crate) staging: Staging,
     /// Collections of vectors.
@@ -99,8 +100,8 @@ impl Mount {
     /// Puts a mount together.
     pub(crate) fn new(sb: &SuperBlock, fs: Fs<Store>, options: &Options) -> Result<Self> {
         Ok(Mount {
-            fs,
             ioends: IoendQueue::new()?,
+            fs,
             staging: Staging::new(sb)?,
             vectors: Vectors::new()?,
             norecovery: options.norecovery,
