@@ -46,6 +46,7 @@
 #include <linux/quotaops.h>
 #include <linux/random.h>
 #include <linux/sched/signal.h>
+#include <linux/security.h>
 #include <linux/seq_file.h>
 #include <linux/shrinker.h>
 #include <linux/slab.h>
@@ -240,6 +241,11 @@ bool vexfs_helper_d_unhashed(const struct dentry *dentry);
 const unsigned char *vexfs_helper_d_name(const struct dentry *dentry);
 u32 vexfs_helper_d_name_len(const struct dentry *dentry);
 const struct qstr *vexfs_helper_d_qstr(const struct dentry *dentry);
+int vexfs_helper_security_inode_init_security(struct inode *inode,
+					      struct inode *dir,
+					      const struct qstr *name,
+					      initxattrs initxattrs,
+					      void *fs_data);
 const unsigned char *vexfs_helper_qstr_name(const struct qstr *name);
 u32 vexfs_helper_qstr_len(const struct qstr *name);
 bool vexfs_helper_dir_emit(struct dir_context *ctx, const char *name,

@@ -297,6 +297,16 @@ u32 vexfs_helper_d_name_len(const struct dentry *dentry)
 	return dentry->d_name.len;
 }
 
+int vexfs_helper_security_inode_init_security(struct inode *inode,
+					      struct inode *dir,
+					      const struct qstr *name,
+					      initxattrs initxattrs,
+					      void *fs_data)
+{
+	return security_inode_init_security(inode, dir, name, initxattrs,
+					    fs_data);
+}
+
 const struct qstr *vexfs_helper_d_qstr(const struct dentry *dentry)
 {
 	return &dentry->d_name;

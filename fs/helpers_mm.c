@@ -327,12 +327,19 @@ void vexfs_helper_kernel_fpu_end(void)
 	kernel_fpu_end();
 }
 
+#ifdef CONFIG_UML
+/* The flags are those that the host shows, of what it saves. */
+#define vexfs_has_xfeatures(mask)	true
+#else
+#define vexfs_has_xfeatures(mask)	cpu_has_xfeatures(mask, NULL)
+#endif
+
 u32 vexfs_helper_cpu_simd(void)
 {
 	u32 have = 0;
 
 	/* The registers must be saved by the kernel too, not only be there. */
-	if (!cpu_has_xfeatures(XFEATURE_MASK_SSE | XFEATURE_MASK_YMM, NULL))
+	if (!vexfs_has_xfeatures(XFEATURE_MASK_SSE | XFEATURE_MASK_YMM))
 		return 0;
 	if (boot_cpu_has(X86_FEATURE_AVX2) && boot_cpu_has(X86_FEATURE_FMA))
 		have |= 1;
@@ -341,7 +348,7 @@ u32 vexfs_helper_cpu_simd(void)
 	if (boot_cpu_has(X86_FEATURE_AVX512F) &&
 	    boot_cpu_has(X86_FEATURE_AVX512BW) &&
 	    boot_cpu_has(X86_FEATURE_AVX512VL) &&
-	    cpu_has_xfeatures(XFEATURE_MASK_AVX512, NULL))
+	    vexfs_has_xfeatures(XFEATURE_MASK_AVX512))
 		have |= 4;
 	return have;
 }

@@ -45,6 +45,8 @@ static FOPS: Table<file_operations> = Table::new(file_operations {
     splice_read: Some(splice_read),
     splice_write: Some(bindings::iter_file_splice_write),
     mmap_prepare: Some(mmap_prepare),
+    // Without transparent huge pages it is a macro, for none.
+    #[cfg(CONFIG_TRANSPARENT_HUGEPAGE)]
     get_unmapped_area: Some(bindings::thp_get_unmapped_area),
     fsync: Some(fsync),
     fallocate: Some(fallocate),

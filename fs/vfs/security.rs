@@ -38,7 +38,7 @@ pub(crate) fn labels(inode: &VexInode, dir: &VexInode, dentry: Option<&Dentry>) 
         let name = dentry.map_or(core::ptr::null(), |d| {
             bindings::vexfs_helper_d_qstr(d.as_ptr())
         });
-        bindings::security_inode_init_security(
+        bindings::vexfs_helper_security_inode_init_security(
             inode.as_ptr(),
             dir.as_ptr(),
             name,

@@ -11,13 +11,19 @@
 #   --checks      every check of the stock kernel's allocators (slower)
 #   --timeout S   for one section (default 900)
 # Sections: test_env/suites/; they have /dev/vdb (2 GB) and /dev/vdc (1 GB).
+#
+# (uml.sh test is this too, with another runner.)
 
-options=() timeout=900
+options=() timeout=${test_timeout:-900}
+[ -n "${runner+set}" ] || {
+	runner=("$VEXFS_SRC/test_env/run_qemu_simple.sh" run)
+	where="kernel $(vexfs_kernel 2>/dev/null || true), $(vm_accel)"
+}
 while [ $# -gt 0 ]; do
 	case $1 in
 	--checks) options+=(--checks) && shift ;;
 	--timeout) timeout=$2 && shift 2 ;;
-	-h | --help) usage "$VEXFS_SRC/test_env/vm/test.sh" | sed '/^shellcheck/d; /^options=/,$d' && exit 0 ;;
+	-h | --help) usage "${usage_of:-$VEXFS_SRC/test_env/vm/test.sh}" | sed '/^shellcheck/d; /^options=/,$d' && exit 0 ;;
 	-*) die "what is '$1'? (see test --help)" ;;
 	*) break ;;
 	esac
@@ -31,7 +37,7 @@ log=test_results/test_log_$(date +%Y%m%d_%H%M%S).txt
 passed=0 failed=0 skipped=0
 {
 	echo "VexFS tests of $(date -u +%FT%TZ), $(git describe --always --dirty 2>/dev/null || echo unknown)"
-	echo "kernel $(vexfs_kernel), $(vm_accel)"
+	echo "$where"
 } | tee "$log"
 # Real vectors with ground truth, beside the checkout where there are any.
 data=$VEXFS_SRC/../shared/data
@@ -41,7 +47,7 @@ for section in "${sections[@]}"; do
 	[ "$section" != vectors ] || [ ! -e "$data/glove100_base.fvecs" ] || share=(--share "$data")
 	out=$(mktemp)
 	klog=$(mktemp)
-	"$VEXFS_SRC/test_env/run_qemu_simple.sh" run --disk 2G --disk 1G --memory 3G \
+	"${runner[@]}" --disk 2G --disk 1G --memory 3G \
 		--timeout "$timeout" --kernel-log "$klog" "${options[@]}" "${share[@]}" \
 		--env "VEXFS_SEED=${VEXFS_SEED:-$(date +%s)}" -- \
 		/mnt/vexfs-src/test_env/test_module.sh "$section" 2>&1 | tee "$out" |
