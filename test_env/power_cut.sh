@@ -1,12 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Power cuts: SIGKILL the virtual machine at random points of `cp -a` and of
-# `vexctl import`. After each cut the next boot must find, with `fsck -n` before
-# the mount, a volume that replays to a clean state; all that had been synced
-# must be there byte for byte; and after the unmount fsck must find nothing.
+# Power cuts: SIGKILL the virtual machine at random points of `cp -a`, of `vexctl
+# import`, and of a mix of writes, maps, direct I/O, truncates and unlinks with
+# fsyncs in between. After each cut the next boot must find, with `fsck -n` before
+# the mount, a volume that replays to a clean state; all that had been synced must
+# be there byte for byte, and no file may hold bytes of another or of another
+# place; and after the unmount fsck must find nothing.
 #
-#   power_cut.sh [--rounds N] [--seed N] [--size SIZE]
+#   power_cut.sh [--rounds N] [--seed N] [--size SIZE] [--jobs "cp import data"]
 #
 # Each boot checks what the cut before it left and then does the next round's
 # work on the same disk, so damage that one round hides shows in a later one.
@@ -19,12 +21,14 @@ here=$(cd -- "$(dirname -- "$0")" && pwd)
 rounds=4
 seed=${VEXFS_SEED:-$(date +%s)}
 size=2G
+jobs=(cp import data)
 while [ $# -gt 0 ]; do
 	case $1 in
 	--rounds) rounds=$2 && shift 2 ;;
 	--seed) seed=$2 && shift 2 ;;
 	--size) size=$2 && shift 2 ;;
-	*) die "power_cut.sh: what is '$1'? (--rounds N, --seed N, --size SIZE)" ;;
+	--jobs) read -ra jobs <<<"$2" && shift 2 ;;
+	*) die "power_cut.sh: what is '$1'? (--rounds N, --seed N, --size SIZE, --jobs NAMES)" ;;
 	esac
 done
 RANDOM=$((seed % 32768))
@@ -40,11 +44,12 @@ trap end EXIT
 mkdir "$work/share"
 truncate -s "$size" "$work/disk"
 : >"$work/share/promised"
+: >"$work/share/data"
 
 boot() { # ROUND JOB: run the guest's part in the background
 	rm -f "$work/share/ready"
 	"$here/run_qemu_simple.sh" run --keep-disk "$work/disk" --share "$work/share" \
-		--timeout 300 -- /mnt/vexfs-src/test_env/power_cut_guest.sh "$1" "$2" \
+		--timeout 300 -- /mnt/vexfs-src/test_env/power_cut_guest.sh "$1" "$2" $((seed + $1)) \
 		>"$work/log" 2>&1 &
 	vm=$!
 }
@@ -57,8 +62,7 @@ failed() {
 }
 
 for ((round = 1; round <= rounds + 1; round++)); do
-	job=cp
-	((round % 2)) || job=import
+	job=${jobs[(round - 1) % ${#jobs[@]}]}
 	((round <= rounds)) || job=none
 	boot "$round" "$job"
 	if [ "$job" = none ]; then
@@ -80,6 +84,6 @@ for ((round = 1; round <= rounds + 1; round++)); do
 	wait "$vm" 2>/dev/null || true
 	vm=
 	say "round $round: cut $ms ms into '$job'," \
-		"$(wc -l <"$work/share/promised") promises so far"
+		"$(cat "$work/share/promised" "$work/share/data" | wc -l) promises so far"
 done
 say "$rounds cuts, nothing promised was lost, fsck found nothing"

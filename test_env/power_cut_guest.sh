@@ -2,14 +2,16 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # The guest's part of power_cut.sh: check what the last cut left, then work until
-# the power goes. Arguments: ROUND JOB.
+# the power goes. Arguments: ROUND JOB SEED.
 set -eu
 
 round=$1
 job=$2
+seed=$3
 dev=/dev/vdb
 mnt=/mnt/v
 promised=/mnt/share/promised
+data="python3 /mnt/vexfs-src/test_env/suites/data_ops.py"
 mkdir -p $mnt
 
 if [ "$round" = 1 ]; then
@@ -33,6 +35,8 @@ while read -r kind what value; do
 		;;
 	esac
 done <$promised
+# What the data job wrote keeps a log of its own.
+[ ! -s /mnt/share/data ] || $data recovered $mnt/data /mnt/share/data
 umount $mnt
 fsck.vexfs -n $dev || { echo "fsck -n after the unmount: $?"; exit 1; }
 [ "$job" != none ] || exit 0
@@ -67,6 +71,10 @@ cp)
 			promise file "${f#"$mnt/"}" "$(sha256sum <"$f" | cut -d' ' -f1)"
 		done
 	done
+	;;
+data)
+	mkdir -p $mnt/data
+	$data work $mnt/data /mnt/share/data --seed "$seed"
 	;;
 import)
 	python3 - "$mnt/round$round" <<'PY'
