@@ -259,6 +259,22 @@ u64 vexfs_helper_bdev_max_discard_sectors(struct block_device *bdev)
 	return bdev_max_discard_sectors(bdev);
 }
 
+u32 vexfs_helper_bdev_discard_granularity(struct block_device *bdev)
+{
+	return bdev_discard_granularity(bdev);
+}
+
+u32 vexfs_helper_bdev_dma_alignment(struct block_device *bdev)
+{
+	return bdev_dma_alignment(bdev);
+}
+
+void vexfs_helper_set_swap_bdev(struct swap_info_struct *info,
+				struct block_device *bdev)
+{
+	info->bdev = bdev;
+}
+
 __kernel_fsid_t vexfs_helper_u64_to_fsid(u64 v)
 {
 	return u64_to_fsid(v);

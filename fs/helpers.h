@@ -97,6 +97,8 @@ static const u32 VEXFS_FOP_BUFFER_WASYNC __maybe_unused =
 	(__force u32)FOP_BUFFER_WASYNC;
 static const u32 VEXFS_FOP_MMAP_SYNC __maybe_unused =
 	(__force u32)FOP_MMAP_SYNC;
+static const u32 VEXFS_FOP_DONTCACHE __maybe_unused =
+	(__force u32)FOP_DONTCACHE;
 static const u32 VEXFS_FOP_DIO_PARALLEL_WRITE __maybe_unused =
 	(__force u32)FOP_DIO_PARALLEL_WRITE;
 
@@ -267,6 +269,10 @@ u32 vexfs_helper_bdev_logical_block_size(struct block_device *bdev);
 bool vexfs_helper_bdev_read_only(struct block_device *bdev);
 bool vexfs_helper_bdev_write_cache(struct block_device *bdev);
 u64 vexfs_helper_bdev_max_discard_sectors(struct block_device *bdev);
+u32 vexfs_helper_bdev_discard_granularity(struct block_device *bdev);
+u32 vexfs_helper_bdev_dma_alignment(struct block_device *bdev);
+void vexfs_helper_set_swap_bdev(struct swap_info_struct *info,
+				struct block_device *bdev);
 __kernel_fsid_t vexfs_helper_u64_to_fsid(u64 v);
 void vexfs_helper_super_set_uuid(struct super_block *sb, const u8 *uuid,
 				 unsigned int len);

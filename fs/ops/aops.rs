@@ -42,6 +42,22 @@ pub(crate) struct Want {
     pub(crate) direct: bool,
 }
 
+impl Want {
+    /// Only to look.
+    pub(crate) fn report(first: u64, count: u64) -> Self {
+        Want {
+            first,
+            count,
+            end: first.saturating_add(count) << BLOCK_SHIFT,
+            aligned: true,
+            nowait: false,
+            overwrite_only: false,
+            report: true,
+            direct: false,
+        }
+    }
+}
+
 /// What a range maps to, with the physical block of its first.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -159,16 +175,7 @@ pub(crate) fn allocate(vi: &VexInode, want: &Want) -> Result<Extent> {
 ///
 /// `i_rwsem` held exclusively. Begins a transaction.
 pub(crate) fn fill(vi: &VexInode, next: u64, end: u64) -> Result<u64> {
-    let want = Want {
-        first: next,
-        count: end.saturating_sub(next),
-        end: end << BLOCK_SHIFT,
-        aligned: true,
-        nowait: false,
-        overwrite_only: false,
-        report: true,
-        direct: false,
-    };
+    let want = Want::report(next, end.saturating_sub(next));
     let mut seen = lookup(vi, &want)?;
     if seen.kind == Kind::Hole {
         let want = Want {
@@ -229,7 +236,8 @@ fn allocate_once(vi: &VexInode, want: &Want) -> Result<Extent> {
 ///
 /// # Context
 ///
-/// Task context, in a nofs scope, no folio lock. Begins transactions.
+/// Task context, in a nofs scope, no folio lock. Begins transactions. For direct writes of what was
+/// written before, below the end of file, any context.
 pub(crate) fn finish_write(
     vi: &VexInode,
     pos: u64,
@@ -239,7 +247,16 @@ pub(crate) fn finish_write(
 ) -> Result {
     vi.check_running()?;
     let end = pos.saturating_add(len);
-    if !unwritten && end <= vi.disk_size() && (!direct || end <= vi.size()) {
+    // A plain direct overwrite completes in interrupt context, where the metadata lock cannot be
+    // taken. Should the size on disk be behind, it catches up with the write-back that put the size
+    // in core where it is.
+    if !unwritten
+        && if direct {
+            end <= vi.size()
+        } else {
+            end <= vi.disk_size()
+        }
+    {
         return Ok(());
     }
     let mut next = pos >> BLOCK_SHIFT;

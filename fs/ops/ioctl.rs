@@ -27,6 +27,9 @@ pub(super) const FSLABEL_MAX: usize = 256;
 /// `FS_IOC_SHUTDOWN`, which XFS brought up and ext4 has too.
 const SHUTDOWN: u32 = _IOR::<u32>(b'X' as u32, 125);
 
+/// `FITRIM`: start, length and shortest run, in bytes; the length that was trimmed comes back.
+const TRIM: u32 = _IOWR::<[u64; 3]>(b'X' as u32, 121);
+
 /// Write everything, then shut down.
 const SHUTDOWN_DEFAULT: u32 = 0;
 /// Commit the journal, then shut down.
@@ -58,6 +61,7 @@ pub(crate) fn dispatch(file: &File, cmd: u32, arg: usize) -> Result<isize> {
         GETFSLABEL => label::get(file, arg)?,
         SETFSLABEL => label::set(file, arg)?,
         SHUTDOWN => shut_down(file, user::read_u32(arg)?)?,
+        TRIM => trim(file, arg)?,
         _ => return Err(ENOTTY),
     }
     Ok(0)
@@ -70,6 +74,15 @@ fn own(file: &File, nr: u32, arg: usize) -> Result<isize> {
         0x40..=0x5f => staging::ioctl::ioctl(file, nr, arg),
         _ => Err(ENOTTY),
     }
+}
+
+/// Discards free blocks.
+fn trim(file: &File, arg: usize) -> Result {
+    let [start, len, least] = user::read_u64s(arg)?;
+    let trimmed = super::trim::trim(file.inode(), super::trim::Range { start, len, least })?;
+    // The length is the second field.
+    let to = arg.checked_add(8).ok_or(EFAULT)?;
+    user::write(to, &trimmed.to_ne_bytes())
 }
 
 /// Shuts the file system down, as a test of what a crash leaves, or because its device is ill.

@@ -22,6 +22,7 @@ pub(crate) mod mount;
 pub(crate) mod namei;
 pub(crate) mod rename;
 pub(crate) mod staging;
+pub(crate) mod trim;
 pub(crate) mod truncate;
 pub(crate) mod vector;
 pub(crate) mod xattr;

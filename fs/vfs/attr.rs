@@ -117,6 +117,14 @@ pub(super) unsafe extern "C" fn getattr(
                 stat.attributes |= u64::from(bit);
             }
         }
+        let dio = bindings::STATX_DIOALIGN | bindings::STATX_DIO_READ_ALIGN;
+        let vi = VexInode::from_raw(raw);
+        if mask & dio != 0 && vi.is_regular() {
+            stat.result_mask |= dio;
+            stat.dio_mem_align = bindings::vexfs_helper_bdev_dma_alignment(vi.bdev()) + 1;
+            stat.dio_offset_align = vi.sector_size() as u32;
+            stat.dio_read_offset_align = stat.dio_offset_align;
+        }
         bindings::generic_fillattr(idmap, mask, raw, stat);
     }
     0

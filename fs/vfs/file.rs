@@ -26,6 +26,7 @@ static AOPS: Table<address_space_operations> = Table::new(address_space_operatio
     release_folio: Some(bindings::iomap_release_folio),
     invalidate_folio: Some(bindings::iomap_invalidate_folio),
     bmap: Some(iomap::bmap),
+    swap_activate: Some(iomap::swap_activate),
     migrate_folio: Some(bindings::filemap_migrate_folio),
     is_partially_uptodate: Some(bindings::iomap_is_partially_uptodate),
     error_remove_folio: Some(bindings::generic_error_remove_folio),
@@ -36,7 +37,8 @@ static FOPS: Table<file_operations> = Table::new(file_operations {
     owner: this_module(),
     fop_flags: bindings::VEXFS_FOP_BUFFER_RASYNC
         | bindings::VEXFS_FOP_BUFFER_WASYNC
-        | bindings::VEXFS_FOP_DIO_PARALLEL_WRITE,
+        | bindings::VEXFS_FOP_DIO_PARALLEL_WRITE
+        | bindings::VEXFS_FOP_DONTCACHE,
     open: Some(open),
     llseek: Some(llseek),
     read_iter: Some(read_iter),

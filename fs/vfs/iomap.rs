@@ -368,24 +368,22 @@ pub(crate) unsafe extern "C" fn bmap(mapping: *mut bindings::address_space, bloc
     unsafe { bindings::iomap_bmap(mapping, block, READ_OPS.as_ptr()) }
 }
 
-/// `fiemap` of regular files.
+/// `swap_activate`: the blocks of a file are handed to the swap code, which writes to them behind
+/// our back. It refuses files with holes; the VFS refuses to write to or to cut an active one.
 ///
 /// # Safety
 ///
-/// Called by the VFS with an inode of ours.
-pub(crate) unsafe extern "C" fn fiemap(
-    inode: *mut bindings::inode,
-    info: *mut kernel::bindings::fiemap_extent_info,
-    start: u64,
-    len: u64,
+/// Called by swapon with an open file of ours, its inode locked.
+pub(crate) unsafe extern "C" fn swap_activate(
+    info: *mut bindings::swap_info_struct,
+    file: *mut bindings::file,
+    span: *mut bindings::sector_t,
 ) -> c_int {
-    // SAFETY: The VFS holds the inode; the lock keeps the size and the cached state of unwritten
-    // extents still.
+    // SAFETY: The file is open, and the other two are swapon's own.
     unsafe {
-        bindings::vexfs_helper_inode_lock_shared(inode);
-        let r = bindings::iomap_fiemap(inode, info.cast(), start, len, READ_OPS.as_ptr());
-        bindings::vexfs_helper_inode_unlock_shared(inode);
-        r
+        let inode = VexInode::from_raw(bindings::vexfs_helper_file_inode(file));
+        bindings::vexfs_helper_set_swap_bdev(info, inode.bdev());
+        bindings::iomap_swapfile_activate(info, file, span, READ_OPS.as_ptr())
     }
 }
 

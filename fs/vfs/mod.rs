@@ -19,6 +19,7 @@ pub(crate) mod dentry;
 mod directory;
 mod export;
 pub(crate) mod fault;
+pub(crate) mod fiemap;
 pub(crate) mod file;
 mod fileattr;
 pub(crate) mod folio;

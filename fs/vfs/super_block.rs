@@ -282,6 +282,33 @@ impl SuperBlock {
         bytes / BLOCK_SIZE as u64
     }
 
+    /// The pieces, in bytes, in which the device discards; nothing if it cannot.
+    pub(crate) fn discard_granularity(&self) -> Option<u64> {
+        // SAFETY: The super block is valid, its device open.
+        unsafe {
+            let bdev = (*self.as_ptr()).s_bdev;
+            (bindings::vexfs_helper_bdev_max_discard_sectors(bdev) != 0)
+                .then(|| bindings::vexfs_helper_bdev_discard_granularity(bdev).into())
+        }
+    }
+
+    /// Tells the device that blocks hold nothing any more, and waits until it has taken note.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` and others of the device.
+    pub(crate) fn discard(&self, bno: u64, len: u64) -> Result {
+        // SAFETY: The super block is valid, its device open.
+        kernel::error::to_result(unsafe {
+            bindings::blkdev_issue_discard(
+                (*self.as_ptr()).s_bdev,
+                bno.saturating_mul(8),
+                len.saturating_mul(8),
+                bindings::VEXFS_GFP_NOFS,
+            )
+        })
+    }
+
     /// The most bytes that a file can have.
     pub(crate) fn max_bytes(&self) -> u64 {
         // SAFETY: The super block is valid.

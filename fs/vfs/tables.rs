@@ -2,7 +2,7 @@
 
 //! The tables of each kind of inode.
 
-use super::{acl, attr, bindings, directory, file, fileattr, iomap, namei, table::Table, xattr};
+use super::{acl, attr, bindings, directory, fiemap, file, fileattr, namei, table::Table, xattr};
 use crate::libvexfs::format::inode::{S_IFDIR, S_IFLNK, S_IFMT, S_IFREG};
 
 static DIRECTORY: Table<bindings::inode_operations> = Table::new(bindings::inode_operations {
@@ -32,7 +32,7 @@ static REGULAR: Table<bindings::inode_operations> = Table::new(bindings::inode_o
     listxattr: Some(xattr::list),
     get_inode_acl: Some(acl::get_inode_acl),
     set_acl: Some(acl::set_acl),
-    fiemap: Some(iomap::fiemap),
+    fiemap: Some(fiemap::fiemap),
     fileattr_get: Some(fileattr::get),
     fileattr_set: Some(fileattr::set),
     ..pin_init::zeroed()

@@ -18,6 +18,17 @@ pub(crate) fn read_u32(address: usize) -> Result<u32> {
         .read()
 }
 
+/// Reads a structure of `N` 64-bit numbers at a user's address.
+///
+/// # Errors
+///
+/// `EFAULT`.
+pub(crate) fn read_u64s<const N: usize>(address: usize) -> Result<[u64; N]> {
+    UserSlice::new(UserPtr::from_addr(address), size_of::<[u64; N]>())
+        .reader()
+        .read()
+}
+
 /// Writes bytes to a user's address.
 ///
 /// # Errors

@@ -40,9 +40,9 @@ check() {
 
 test_trees() { # real trees in, out, and back after a remount
 	cp -a /usr/share/doc /usr/lib/python3 "$mnt/" || return
-	diff -r /usr/share/doc "$mnt/doc" || return
+	diff -r --no-dereference /usr/share/doc "$mnt/doc" || return
 	again || return
-	diff -r /usr/share/doc "$mnt/doc" && diff -r /usr/lib/python3 "$mnt/python3"
+	diff -r --no-dereference /usr/share/doc "$mnt/doc" && diff -r --no-dereference /usr/lib/python3 "$mnt/python3"
 }
 
 test_fsx() { # a random mix of reads, writes, truncates and maps, with a model
@@ -241,6 +241,44 @@ test_fallocate_offline() { # ranges of files that are on a volume
 	st_down
 }
 
+test_where() { # FIEMAP, SEEK_*, on a volume too
+	range map "$mnt/w" || return
+	[ "$fs" = vexfs ] || return 0
+	st_new && st_offline || return
+	local e
+	e=$(op where "$mnt/d/e/f3000000") && [ "$e" = "0 0 3002368 0x3" ] || {
+		echo "an offline file: $e"
+		return 1
+	}
+	[ "$(python3 -c 'import os,sys; fd = os.open(sys.argv[1], 0); print(os.lseek(fd, 5, os.SEEK_DATA), os.lseek(fd, 0, os.SEEK_HOLE))' "$mnt/d/e/f3000000")" = "5 3000000" ]
+}
+
+test_swap() { range swap "$mnt/swap"; }
+
+test_direct_rules() { range direct "$mnt/direct"; }
+
+test_uring() { python3 "$suites/data_uring.py" "$mnt/u" && again; }
+
+test_trim() { # what is free is discarded, and nothing else
+	down
+	[ -e /dev/loop0 ] || modprobe loop
+	mkdir -p "$WORK/t" && mount -t tmpfs -o size=700m none "$WORK/t" && truncate -s 1G "$WORK/t/image" || return
+	local loop before after
+	loop=$(losetup -f --show "$WORK/t/image") && mkfs.vexfs -q "$loop" && mount -t vexfs "$loop" "$mnt" || return
+	op pattern "$mnt/kept" 33333333 7 && dd if=/dev/urandom of="$mnt/big" bs=1M count=100 status=none && sync || return
+	before=$(du -m "$WORK/t/image" | cut -f1)
+	rm "$mnt/big"
+	fstrim -v "$mnt" && fstrim -v -o 4096 -l 50000000 -m 65536 "$mnt" || return
+	# The first one may have run before the removal was committed.
+	sync && fstrim "$mnt" || return
+	after=$(du -m "$WORK/t/image" | cut -f1)
+	echo "$before MiB before, $after after"
+	[ "$after" -le $((before - 95)) ] || return
+	echo 3 >/proc/sys/vm/drop_caches
+	op verify "$mnt/kept" 33333333 7 && umount "$mnt" && fsck.vexfs -n "$loop" || return
+	losetup -d "$loop" && umount "$WORK/t" && up
+}
+
 # --- Running them -------------------------------------------------------------
 
 # On a new file system, checked afterwards.
@@ -255,6 +293,6 @@ data_test() {
 
 for name in ${DATA_TESTS:-trees fsx fsx_direct fsx_many sparse append direct \
 	mmap rwf extents seek unlinked truncate_big enospc fallocate \
-	fallocate_stale fallocate_offline}; do
+	fallocate_stale fallocate_offline where swap direct_rules uring trim}; do
 	t "$name" data_test "$name"
 done

@@ -5,6 +5,7 @@
 data_ops.py fsx FILE [--seed N] [--ops N] [--size N] [--direct]
 data_ops.py sparse FILE | append FILE | direct FILE | mmap FILE | rwf FILE
 data_ops.py extents FILE          print the number of extents (FIEMAP)
+data_ops.py where FILE            print the extents: logical, physical, length, flags
 data_ops.py pattern FILE SIZE SEED      write a pattern, fsync
 data_ops.py verify FILE SIZE SEED       compare with the pattern
 data_ops.py fill FILE             write until ENOSPC, check what was written
@@ -331,6 +332,9 @@ def main():
         recovered(a.file, a.rest[0])
     elif a.what == "extents":
         print(len(extents(a.file)))
+    elif a.what == "where":
+        for e in extents(a.file):
+            print(e[0], e[1], e[2], hex(e[3]))
     elif a.what == "pattern":
         fd = os.open(a.file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         data = pattern(int(a.rest[0]), int(a.rest[1]))

@@ -6,15 +6,24 @@ data_range_ops.py errors FILE
 data_range_ops.py blocks FILE
 data_range_ops.py many FILE [COUNT]       moving thousands of extents
 data_range_ops.py full FILE               on a small volume, of which it takes all
+data_range_ops.py swap FILE               an active swap file cannot be changed
+data_range_ops.py direct FILE             what is aligned, and what is not
+data_range_ops.py map FILE                FIEMAP and SEEK_*
 data_range_ops.py collapse|insert|punch|zero FILE AT LEN
 """
 import argparse
+import ctypes
 import errno
+import fcntl
+import mmap
 import os
 import resource
 import signal
+import struct
+import subprocess
 
-from data_lib import COLLAPSE, INSERT, KEEP, PAGE, PUNCH, ZERO, check, extents, fail, fallocate, pattern
+from data_lib import (COLLAPSE, INSERT, KEEP, PAGE, PUNCH, ZERO, check, extents, fail, fallocate,
+                      libc, pattern)
 
 TOP = 1 << 44
 
@@ -179,6 +188,114 @@ def full(path):
     os.close(other)
 
 
+def swap(path):
+    fd = new(path)
+    os.fchmod(fd, 0o600)
+    n = 4 << 20
+    swapon = lambda: libc.swapon(os.fsencode(path), 0)
+
+    def make(what):
+        os.fsync(fd)
+        subprocess.run(["mkswap", "-q", path], check=True)
+        if swapon() != 0:
+            fail(f"swapon of a file {what}: {os.strerror(ctypes.get_errno())}")
+
+    # With a hole it is refused.
+    os.ftruncate(fd, n)
+    subprocess.run(["mkswap", "-q", path], check=True)
+    if swapon() == 0 or ctypes.get_errno() != errno.EINVAL:
+        fail("a swap file with holes is taken")
+    fallocate(fd, 0, 0, n)
+    make("with room that was never written to")
+    libc.swapoff(os.fsencode(path))
+    os.pwrite(fd, b"\0" * n, 0)
+    make("that was written")
+    try:
+        for mode in (0, PUNCH | KEEP, COLLAPSE, ZERO, INSERT):
+            refused(errno.ETXTBSY, fd, mode, PAGE, PAGE)
+        for what, f in (("write", lambda: os.pwrite(fd, b"x", 0)),
+                        ("cut", lambda: os.ftruncate(fd, PAGE))):
+            try:
+                f()
+                fail(f"{what} of an active swap file works")
+            except OSError as e:
+                if e.errno != errno.ETXTBSY:
+                    raise
+    finally:
+        if libc.swapoff(os.fsencode(path)) != 0:
+            fail("swapoff")
+    os.pwrite(fd, b"x", 0)
+
+
+def direct(path):
+    """The alignment that statx tells is the one that is asked for."""
+    fd = new(path, pattern(1 << 20, 4))
+    os.fsync(fd)
+    buf = ctypes.create_string_buffer(256)
+    if libc.statx(fd, b"", 0x1000, 0x2000, buf) != 0:
+        fail("statx")
+    mask, mem, off = struct.unpack_from("<I", buf.raw)[0], *struct.unpack_from("<II", buf.raw, 0x98)
+    if not mask & 0x2000 or not 0 < mem <= PAGE or off not in (512, 1024, 2048, PAGE):
+        fail(f"statx: mask {mask:#x}, {mem}, {off}")
+    d = os.open(path, os.O_RDWR | os.O_DIRECT)
+    m = mmap.mmap(-1, 1 << 16)
+    for at, n, start in ((0, off, 0), (off, off, 0), (0, 3 * off, off), (0, 1 << 15, 0)):
+        if os.preadv(d, [memoryview(m)[start:start + n]], at) != n:
+            fail(f"direct read of {n} at {at}")
+        if os.pwritev(d, [memoryview(m)[start:start + n]], at) != n:
+            fail(f"direct write of {n} at {at}")
+    for at, n, start in ((1, off, 0), (0, off - 1, 0), (0, off, 1)):
+        for what in (os.preadv, os.pwritev):
+            try:
+                what(d, [memoryview(m)[start:start + n]], at)
+                fail(f"{what.__name__} of {n} at {at}, memory {start}, is not refused")
+            except OSError as e:
+                if e.errno != errno.EINVAL:
+                    raise
+    # Flags that we do not know are refused by name, not done by half.
+    try:
+        os.pwritev(d, [memoryview(m)[:PAGE]], 0, 0x40)
+        fail("RWF_ATOMIC is taken")
+    except OSError as e:
+        if e.errno != errno.EOPNOTSUPP:
+            raise
+    os.pwritev(d, [memoryview(m)[:PAGE]], 0, os.RWF_DSYNC)
+    os.pwritev(d, [memoryview(m)[:PAGE]], 0, os.RWF_NOWAIT)
+    check(os.pread(fd, 1 << 20, 1 << 16), pattern(1 << 20, 4)[1 << 16:], "the rest")
+
+
+def where(path):
+    fd = new(path)
+    os.pwrite(fd, b"a" * PAGE, 10 * PAGE)
+    os.pwrite(fd, b"b" * PAGE, 100 * PAGE)
+    fallocate(fd, KEEP, 200 * PAGE, 5 * PAGE)
+    os.fsync(fd)
+    found = [(e[0] // PAGE, e[2] // PAGE, e[3]) for e in extents(path)]
+    if found != [(10, 1, 0), (100, 1, 0), (200, 5, 0x801)]:
+        fail(f"extents {found}")
+    if len({e[1] for e in extents(path)}) != 3 or not all(e[1] for e in extents(path)):
+        fail("extents share their place")
+    seek = [os.lseek(fd, 0, os.SEEK_HOLE), os.lseek(fd, 0, os.SEEK_DATA),
+            os.lseek(fd, 11 * PAGE, os.SEEK_DATA), os.lseek(fd, 100 * PAGE + 1, os.SEEK_HOLE)]
+    if seek != [0, 10 * PAGE, 100 * PAGE, 101 * PAGE]:
+        fail(f"seeks give {seek}")
+    os.ftruncate(fd, 300 * PAGE)
+    try:
+        os.lseek(fd, 101 * PAGE, os.SEEK_DATA)
+        fail("room without data is data")
+    except OSError as e:
+        if e.errno != errno.ENXIO:
+            raise
+    # The attribute tree is not shown.
+    request = bytearray(struct.pack("=QQIIII", 0, 1 << 40, 2, 0, 1, 0) + b"\0" * 56)
+    try:
+        fcntl.ioctl(fd, 0xC020660B, request, True)
+        fail("FIEMAP_FLAG_XATTR is taken")
+    except OSError as e:
+        if e.errno != errno.EBADR or struct.unpack_from("=I", request, 16)[0] != 2:
+            raise
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("what")
@@ -191,7 +308,8 @@ def main():
     elif a.what == "many":
         many(a.file, *a.rest)
     else:
-        {"errors": errors, "blocks": block_counts, "full": full}[a.what](a.file)
+        {"errors": errors, "blocks": block_counts, "full": full, "swap": swap,
+         "direct": direct, "map": where}[a.what](a.file)
 
 
 main()

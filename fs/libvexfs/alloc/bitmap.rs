@@ -38,7 +38,7 @@ pub(crate) fn find_run(
 }
 
 /// The first clear bit at or behind `at`.
-fn next_clear(word: &impl Fn(usize) -> u64, at: u32, end: u32) -> Option<u32> {
+pub(crate) fn next_clear(word: &impl Fn(usize) -> u64, at: u32, end: u32) -> Option<u32> {
     let mut at = at;
     while at < end {
         let clear = !word((at / 64) as usize) >> (at % 64);
@@ -52,7 +52,7 @@ fn next_clear(word: &impl Fn(usize) -> u64, at: u32, end: u32) -> Option<u32> {
 }
 
 /// How many bits from `start` on are clear, up to `end`.
-fn run_length(word: &impl Fn(usize) -> u64, start: u32, end: u32) -> u32 {
+pub(crate) fn run_length(word: &impl Fn(usize) -> u64, start: u32, end: u32) -> u32 {
     let mut at = start;
     while at < end {
         let set = word((at / 64) as usize) >> (at % 64);

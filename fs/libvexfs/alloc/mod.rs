@@ -14,6 +14,7 @@ pub(crate) mod bitmap;
 pub(crate) mod busy;
 mod region;
 mod space;
+mod trim;
 
 pub use space::Space;
 

@@ -15,7 +15,7 @@ use kernel::prelude::*;
 pub(crate) const GROUP_RESERVE: u64 = 32;
 
 /// What is known of a region, and the blocks that say so, kept in memory.
-struct Region<S: Store> {
+pub(super) struct Region<S: Store> {
     number: u32,
     /// Blocks in it.
     len: u32,
@@ -25,7 +25,7 @@ struct Region<S: Store> {
     summary_at: usize,
     bitmap_bno: u64,
     /// `None`: never written, all free.
-    bitmap: Option<S::Block>,
+    pub(super) bitmap: Option<S::Block>,
 }
 
 impl<S: Store> Region<S> {
@@ -56,7 +56,7 @@ impl<S: Store> Fs<S> {
         Ok(entry)
     }
 
-    fn open_region(&self, core: &GroupCore, number: u32) -> Result<Region<S>> {
+    pub(super) fn open_region(&self, core: &GroupCore, number: u32) -> Result<Region<S>> {
         let g = &self.sb.geometry;
         let group = core.header.group;
         let (summary_bno, summary_at) = g.summary(group, number);

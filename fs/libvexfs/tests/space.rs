@@ -10,6 +10,52 @@ use proptest::prelude::*;
 const BLOCKS: u64 = 1 << 14;
 
 #[test]
+fn free_runs_are_free_and_committed() {
+    let fs = fresh(1 << 16);
+    let collect = |from, to, least| {
+        let mut runs = Vec::new();
+        let n = fs
+            .free_runs(from, to, least, &mut |bno, len| {
+                assert!(len >= 1);
+                runs.push((bno, len));
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(n, runs.iter().map(|(_, len)| len).sum::<u64>());
+        runs
+    };
+    let all = |runs: &[(u64, u64)]| -> BTreeSet<u64> {
+        runs.iter().flat_map(|(bno, len)| *bno..bno + len).collect()
+    };
+    let total = fs.sb.geometry.block_count;
+    let before = all(&collect(0, total, 1));
+    assert_eq!(before.len() as u64, fs.free_blocks());
+    assert!(before.is_disjoint(&taken(&fs)));
+
+    let (bno, len) = with(&fs, 3, |t| fs.alloc_blocks(t, 0, 100, Mode::Normal)).unwrap();
+    assert_eq!(len, 100);
+    fs.store.commit().unwrap();
+    // Every other block is freed: not free before the commit.
+    for at in (bno..bno + len).step_by(2) {
+        with(&fs, 3, |t| fs.free_data(t, at, 1)).unwrap();
+    }
+    let during = all(&collect(0, total, 1));
+    assert!((bno..bno + len).all(|b| !during.contains(&b)));
+    fs.store.commit().unwrap();
+    let after = all(&collect(0, total, 1));
+    assert!((bno..bno + len).all(|b| after.contains(&b) == ((b - bno) % 2 == 0)));
+    // Neither short runs nor what is outside.
+    let long = all(&collect(0, total, 2));
+    assert!((bno..bno + len).all(|b| !long.contains(&b)));
+    assert_eq!(collect(bno, bno + 1, 1), [(bno, 1)]);
+    assert_eq!(collect(total, total + 5, 1), []);
+    assert_eq!(
+        fs.free_runs(0, total, 1, &mut |_, _| Err(EINTR)),
+        Err(EINTR)
+    );
+}
+
+#[test]
 fn a_new_volume_has_the_free_blocks_that_its_bitmaps_say() {
     for blocks in [1 << 14, (1 << 14) + 777, 300_000] {
         let fs = fresh(blocks);
