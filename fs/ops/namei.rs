@@ -64,7 +64,6 @@ impl What<'_> {
             attrs,
             now: new.now(),
             announce: Some(announce),
-            ..Spec::default()
         }
     }
 }

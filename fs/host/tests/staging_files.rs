@@ -47,13 +47,8 @@ impl World {
         let mut root = fs.read_inode(sb.root_ino).unwrap();
         let new = NewInode {
             mode: S_IFREG | 0o600,
-            uid: 0,
-            gid: 0,
-            projid: 0,
-            flags: 0,
-            rdev: 0,
-            target: b"",
             now: Time { sec: 1, nsec: 0 },
+            ..NewInode::default()
         };
         let mut t = store.begin(credits::CREATE).unwrap();
         let file = fs.create(&mut t, &mut root, b"file", &new).unwrap();

@@ -42,9 +42,12 @@ pub fn cost(attrs: &[Initial<'_>]) -> usize {
     blocks::initial(records(attrs))
 }
 
+/// The record of an attribute: key and value, and the number and bytes of a long value's chunks.
+type Record<'a> = (u128, KVec<u8>, Option<(u32, &'a [u8])>);
+
 /// Attributes that are ready to be stored.
 pub(crate) struct Planned<'a> {
-    attrs: KVec<(u128, KVec<u8>, Option<(u32, &'a [u8])>)>,
+    attrs: KVec<Record<'a>>,
     pub(crate) blocks: usize,
 }
 
