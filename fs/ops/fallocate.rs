@@ -24,8 +24,8 @@ use crate::ops::{aops, aops::settled, staging, truncate};
 use crate::vfs::bindings;
 use crate::vfs::file::{Mode, RwLocked};
 use crate::vfs::inode::VexInode;
-use crate::vfs::iomap::{self, BLOCK};
 use crate::vfs::ioctl::File;
+use crate::vfs::iomap::{self, BLOCK};
 use crate::vfs::sched;
 use crate::vfs::store::Handle;
 

@@ -3,8 +3,8 @@
 //! Regular files: the tables that the VFS calls, and typed views of what it passes.
 
 use core::ffi::{c_int, c_uint};
-use kernel::ffi::c_long;
 use core::marker::PhantomData;
+use kernel::ffi::c_long;
 
 use kernel::bindings::{address_space_operations, file_operations};
 use kernel::prelude::*;

@@ -408,13 +408,7 @@ impl NewInode {
         // gets inodes of our super block and the pointer to the number.
         let entered = unsafe {
             (*raw).i_ino = ino;
-            bindings::inode_insert5(
-                raw,
-                ino,
-                Some(has_number),
-                None,
-                (&raw mut number).cast(),
-            )
+            bindings::inode_insert5(raw, ino, Some(has_number), None, (&raw mut number).cast())
         };
         if entered == raw {
             return Ok(());
