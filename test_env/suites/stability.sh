@@ -79,7 +79,7 @@ two_volumes() {
 	done
 	wait $a
 	wait $b
-	diff -r "$MNT/doc" "$WORK/two/doc"
+	diff -r --no-dereference "$MNT/doc" "$WORK/two/doc"
 	sb_clean "$WORK/two" "$DISK2"
 	sb_clean "$MNT" "$DISK1"
 	sb_no_objects
@@ -107,7 +107,7 @@ time.sleep(600)" >"$WORK/hog" &
 	cp -a /usr/share/doc "$MNT/"
 	cp "$MNT/big" "$MNT/big2"
 	sed 's/big$/big2/' "$WORK/sum" | sha256sum -c
-	diff -r /usr/share/doc "$MNT/doc"
+	diff -r --no-dereference /usr/share/doc "$MNT/doc"
 	kill $hog
 	sb_clean "$MNT" "$DISK1"
 }
