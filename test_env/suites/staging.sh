@@ -13,7 +13,8 @@ round_trip() {
 	st_new
 	st_files
 	sync
-	local before after
+	local data before after
+	data=$(du -sk "$MNT/d" | cut -f 1)
 	before=$(df --output=used -k "$MNT" | tail -n 1)
 	layout=$(st_op layout "$MNT/d/sparse")
 	st_up
@@ -25,7 +26,8 @@ round_trip() {
 	[ "$(stat -c %b "$MNT/d/e/f3000000")" -ge 1 ]
 	[ "$(stat -c %b "$MNT/d/e/f3000000")" -lt 64 ]
 	after=$(df --output=used -k "$MNT" | tail -n 1)
-	[ $((before - after)) -gt 9000 ]
+	# All of it but the records of the copies: how much that was, the seed says.
+	[ $((before - after)) -gt $((data - 256)) ]
 	# Holes are holes, data are data, and looking recalls nothing.
 	[ "$(st_op layout "$MNT/d/sparse")" = "$layout" ]
 	st_op fiemap "$MNT/d/sparse" | grep -q 'u$'

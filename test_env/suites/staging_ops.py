@@ -69,7 +69,7 @@ def sample(path, size, seed):
         at = 0
         while at < size:
             n = min(rng.choice([100, PAGE, 3 * PAGE, 70000, 1 << 20]), size - at)
-            if rng.random() < 0.7:
+            if at == 0 or rng.random() < 0.7:
                 f.seek(at)
                 f.write(rng.randbytes(n))
             at += n
