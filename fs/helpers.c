@@ -356,6 +356,11 @@ bool vexfs_helper_rename_retry(unsigned int seq)
 	return read_seqretry(&rename_lock, seq);
 }
 
+uid_t vexfs_helper_current_euid(void)
+{
+	return from_kuid_munged(current_user_ns(), current_euid());
+}
+
 uid_t vexfs_helper_current_fsuid(const struct super_block *sb)
 {
 	return from_kuid(sb->s_user_ns, current_fsuid());

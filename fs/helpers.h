@@ -102,6 +102,14 @@ static const u32 VEXFS_FOP_DONTCACHE __maybe_unused =
 static const u32 VEXFS_FOP_DIO_PARALLEL_WRITE __maybe_unused =
 	(__force u32)FOP_DIO_PARALLEL_WRITE;
 
+/* Since 7.3 the block layer sees to it that such a bio ends in a task. */
+#ifdef IOMAP_IOEND_DONTCACHE
+static const u32 VEXFS_IOMAP_IOEND_DONTCACHE __maybe_unused =
+	IOMAP_IOEND_DONTCACHE;
+#else
+static const u32 VEXFS_IOMAP_IOEND_DONTCACHE __maybe_unused = 0;
+#endif
+
 static const loff_t VEXFS_MAX_LFS_FILESIZE __maybe_unused = MAX_LFS_FILESIZE;
 
 /* REQ_OP_ and REQ_ words are bitwise types: give the numbers. */
@@ -438,6 +446,7 @@ struct inode *vexfs_helper_file_reach(const struct file *file);
 unsigned int vexfs_helper_rename_begin(void);
 bool vexfs_helper_rename_retry(unsigned int seq);
 uid_t vexfs_helper_current_fsuid(const struct super_block *sb);
+uid_t vexfs_helper_current_euid(void);
 bool vexfs_helper_ns_capable(const struct super_block *sb, int cap);
 
 #endif /* VEXFS_HELPERS_H */

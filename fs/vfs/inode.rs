@@ -566,10 +566,7 @@ pub(super) unsafe extern "C" fn alloc_inode(
     // SAFETY: The object is as large as a VexInode, and nobody else has it. The VFS's part was
     // initialised by the constructor and, if the object was used before, left in that state.
     unsafe {
-        let core = PinnedRwSemaphore::new(BLANK);
-        match core.__pinned_init(&raw mut (*object).core) {
-            Ok(()) => {}
-        }
+        PinnedRwSemaphore::init(&raw mut (*object).core, BLANK);
         DataState::init(&raw mut (*object).data);
         Opaque::cast_into(&raw const (*object).raw)
     }

@@ -324,7 +324,7 @@ unsafe extern "C" fn writeback_submit(
         let ioend = (*ctx).wb_ctx.cast::<bindings::iomap_ioend>();
         let inode = VexInode::from_raw((*ioend).io_inode);
         let end = (*ioend).io_offset as u64 + (*ioend).io_size as u64;
-        let task = bindings::IOMAP_IOEND_UNWRITTEN | bindings::IOMAP_IOEND_DONTCACHE;
+        let task = bindings::IOMAP_IOEND_UNWRITTEN | bindings::VEXFS_IOMAP_IOEND_DONTCACHE;
         if u32::from((*ioend).io_flags) & task != 0 || end > inode.disk_size() {
             (*ioend).io_bio.bi_end_io = Some(bio::end_bio);
         }

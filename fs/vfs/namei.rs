@@ -70,7 +70,7 @@ pub(super) unsafe extern "C" fn create(
     dir: *mut bindings::inode,
     dentry: *mut bindings::dentry,
     mode: umode_t,
-    _exclusive: bool,
+    #[cfg(vexfs_create_excl)] _exclusive: bool,
 ) -> c_int {
     // SAFETY: By this function's own requirement.
     errno(unsafe { make(idmap, dir, dentry, S_IFREG | (mode & !S_IFMT), 0, &[]) })

@@ -78,9 +78,7 @@ impl<T> SpinLock<T> {
 }
 
 /// A reader-writer semaphore that lies where it was made.
-#[pin_data]
 pub(crate) struct PinnedRwSemaphore<T> {
-    #[pin]
     raw: Opaque<bindings::rw_semaphore>,
     data: UnsafeCell<T>,
 }
@@ -92,16 +90,20 @@ unsafe impl<T: Send + Sync> Sync for PinnedRwSemaphore<T> {}
 
 impl<T> PinnedRwSemaphore<T> {
     /// Makes a semaphore in place, of the calling line's class.
+    ///
+    /// # Safety
+    ///
+    /// `slot` is valid for writes, nobody else uses it, and the semaphore stays there.
     #[track_caller]
-    pub(crate) fn new(value: T) -> impl PinInit<Self> {
+    pub(crate) unsafe fn init(slot: *mut Self, value: T) {
         let class = class();
-        pin_init!(Self {
-            // SAFETY: The slot is valid for writes, the name and the class are static.
-            raw <- Opaque::ffi_init(|slot| unsafe {
-                bindings::__init_rwsem(slot, c"vexfs rwsem".as_char_ptr(), class.as_ptr())
-            }),
-            data: UnsafeCell::new(value),
-        })
+        // SAFETY: The fields are valid for writes as the slot is, the name and the class are
+        // static.
+        unsafe {
+            let raw = Opaque::cast_into(&raw const (*slot).raw);
+            bindings::__init_rwsem(raw, c"vexfs rwsem".as_char_ptr(), class.as_ptr());
+            (&raw mut (*slot).data).write(UnsafeCell::new(value));
+        }
     }
 
     /// Takes the semaphore for reading.
@@ -200,8 +202,13 @@ impl<T> RwSemaphore<T> {
     /// `ENOMEM`.
     #[track_caller]
     pub(crate) fn new(value: T) -> Result<Self> {
-        let lock = PinnedRwSemaphore::new(value);
-        Ok(RwSemaphore(KBox::pin_init(lock, GFP_KERNEL)?))
+        let mut lock = KBox::<PinnedRwSemaphore<T>>::new_uninit(GFP_KERNEL)?;
+        // SAFETY: The box's memory is ours alone; the box is whole when the semaphore is
+        // initialised, and pinned from here on.
+        unsafe {
+            PinnedRwSemaphore::init(lock.as_mut_ptr(), value);
+            Ok(RwSemaphore(Pin::new_unchecked(lock.assume_init())))
+        }
     }
 
     /// Takes the semaphore for reading.
