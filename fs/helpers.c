@@ -12,54 +12,9 @@ enum { BH_VexfsChecked = BH_JBDPrivateStart };
 
 BUFFER_FNS(VexfsChecked, vexfs_checked)
 
-bool vexfs_helper_buffer_uptodate(const struct buffer_head *bh)
-{
-	return buffer_uptodate(bh);
-}
-
 void vexfs_helper_set_buffer_uptodate(struct buffer_head *bh)
 {
 	set_buffer_uptodate(bh);
-}
-
-void vexfs_helper_clear_buffer_uptodate(struct buffer_head *bh)
-{
-	clear_buffer_uptodate(bh);
-}
-
-bool vexfs_helper_buffer_dirty(const struct buffer_head *bh)
-{
-	return buffer_dirty(bh);
-}
-
-bool vexfs_helper_buffer_mapped(const struct buffer_head *bh)
-{
-	return buffer_mapped(bh);
-}
-
-bool vexfs_helper_buffer_new(const struct buffer_head *bh)
-{
-	return buffer_new(bh);
-}
-
-bool vexfs_helper_buffer_write_io_error(const struct buffer_head *bh)
-{
-	return buffer_write_io_error(bh);
-}
-
-void vexfs_helper_clear_buffer_write_io_error(struct buffer_head *bh)
-{
-	clear_buffer_write_io_error(bh);
-}
-
-bool vexfs_helper_buffer_jbd(const struct buffer_head *bh)
-{
-	return buffer_jbd(bh);
-}
-
-bool vexfs_helper_buffer_freed(const struct buffer_head *bh)
-{
-	return buffer_freed(bh);
 }
 
 bool vexfs_helper_buffer_checked(const struct buffer_head *bh)
@@ -72,11 +27,6 @@ void vexfs_helper_set_buffer_checked(struct buffer_head *bh)
 	set_buffer_vexfs_checked(bh);
 }
 
-void vexfs_helper_clear_buffer_checked(struct buffer_head *bh)
-{
-	clear_buffer_vexfs_checked(bh);
-}
-
 void vexfs_helper_lock_buffer(struct buffer_head *bh)
 {
 	lock_buffer(bh);
@@ -87,19 +37,9 @@ void vexfs_helper_unlock_buffer(struct buffer_head *bh)
 	unlock_buffer(bh);
 }
 
-void vexfs_helper_wait_on_buffer(struct buffer_head *bh)
-{
-	wait_on_buffer(bh);
-}
-
 void vexfs_helper_get_bh(struct buffer_head *bh)
 {
 	get_bh(bh);
-}
-
-void vexfs_helper_put_bh(struct buffer_head *bh)
-{
-	put_bh(bh);
 }
 
 void vexfs_helper_brelse(struct buffer_head *bh)
@@ -107,20 +47,9 @@ void vexfs_helper_brelse(struct buffer_head *bh)
 	brelse(bh);
 }
 
-void vexfs_helper_bforget(struct buffer_head *bh)
-{
-	bforget(bh);
-}
-
 struct buffer_head *vexfs_helper_sb_bread(struct super_block *sb, u64 block)
 {
 	return sb_bread(sb, block);
-}
-
-struct buffer_head *vexfs_helper_sb_bread_unmovable(struct super_block *sb,
-						    u64 block)
-{
-	return sb_bread_unmovable(sb, block);
 }
 
 struct buffer_head *vexfs_helper_sb_getblk(struct super_block *sb, u64 block)
@@ -139,11 +68,6 @@ void vexfs_helper_sb_breadahead(struct super_block *sb, u64 block)
 	sb_breadahead(sb, block);
 }
 
-int vexfs_helper_bh_read(struct buffer_head *bh, u32 op_flags)
-{
-	return bh_read(bh, (__force blk_opf_t)op_flags);
-}
-
 void *vexfs_helper_bh_data(const struct buffer_head *bh)
 {
 	return bh->b_data;
@@ -154,11 +78,6 @@ u64 vexfs_helper_bh_blocknr(const struct buffer_head *bh)
 	return bh->b_blocknr;
 }
 
-u32 vexfs_helper_bh_size(const struct buffer_head *bh)
-{
-	return bh->b_size;
-}
-
 /* --- jbd2 ---------------------------------------------------------------- */
 
 bool vexfs_helper_is_journal_aborted(journal_t *journal)
@@ -166,35 +85,14 @@ bool vexfs_helper_is_journal_aborted(journal_t *journal)
 	return is_journal_aborted(journal);
 }
 
-bool vexfs_helper_is_handle_aborted(handle_t *handle)
-{
-	return is_handle_aborted(handle);
-}
-
 handle_t *vexfs_helper_journal_current_handle(void)
 {
 	return journal_current_handle();
 }
 
-int vexfs_helper_jbd2_handle_buffer_credits(handle_t *handle)
-{
-	return jbd2_handle_buffer_credits(handle);
-}
-
-void vexfs_helper_jbd2_set_commit_callback(
-	journal_t *journal, void (*callback)(journal_t *, transaction_t *))
-{
-	journal->j_commit_callback = callback;
-}
-
 tid_t vexfs_helper_handle_tid(handle_t *handle)
 {
 	return handle->h_transaction->t_tid;
-}
-
-tid_t vexfs_helper_transaction_tid(const transaction_t *transaction)
-{
-	return transaction->t_tid;
 }
 
 /* --- Super blocks -------------------------------------------------------- */
@@ -249,11 +147,6 @@ bool vexfs_helper_bdev_read_only(struct block_device *bdev)
 	return bdev_read_only(bdev);
 }
 
-bool vexfs_helper_bdev_write_cache(struct block_device *bdev)
-{
-	return bdev_write_cache(bdev);
-}
-
 u64 vexfs_helper_bdev_max_discard_sectors(struct block_device *bdev)
 {
 	return bdev_max_discard_sectors(bdev);
@@ -284,16 +177,6 @@ void vexfs_helper_super_set_uuid(struct super_block *sb, const u8 *uuid,
 				 unsigned int len)
 {
 	super_set_uuid(sb, uuid, len);
-}
-
-const char *vexfs_helper_sb_id(const struct super_block *sb)
-{
-	return sb->s_id;
-}
-
-struct mnt_idmap *vexfs_helper_nop_mnt_idmap(void)
-{
-	return &nop_mnt_idmap;
 }
 
 struct mnt_idmap *vexfs_helper_file_mnt_idmap(const struct file *file)

@@ -64,39 +64,21 @@
 /* --- Constants ----------------------------------------------------------- */
 
 static const gfp_t VEXFS_GFP_NOFS __maybe_unused = GFP_NOFS;
-static const gfp_t VEXFS_GFP_NOIO __maybe_unused = GFP_NOIO;
-static const gfp_t VEXFS_GFP_USER __maybe_unused = GFP_USER;
-static const gfp_t VEXFS_GFP_HIGHUSER __maybe_unused = GFP_HIGHUSER;
-static const gfp_t VEXFS_GFP_HIGHUSER_MOVABLE __maybe_unused =
-	GFP_HIGHUSER_MOVABLE;
-static const gfp_t VEXFS___GFP_FS __maybe_unused = __GFP_FS;
-static const gfp_t VEXFS___GFP_MOVABLE __maybe_unused = __GFP_MOVABLE;
-static const gfp_t VEXFS___GFP_NOFAIL __maybe_unused = __GFP_NOFAIL;
-static const gfp_t VEXFS___GFP_NORETRY __maybe_unused = __GFP_NORETRY;
-static const gfp_t VEXFS___GFP_RETRY_MAYFAIL __maybe_unused =
-	__GFP_RETRY_MAYFAIL;
-static const gfp_t VEXFS___GFP_ACCOUNT __maybe_unused = __GFP_ACCOUNT;
 
 static const u32 VEXFS_FMODE_READ __maybe_unused = (__force u32)FMODE_READ;
 static const u32 VEXFS_FMODE_WRITE __maybe_unused = (__force u32)FMODE_WRITE;
-static const u32 VEXFS_FMODE_EXEC __maybe_unused = (__force u32)FMODE_EXEC;
 static const u32 VEXFS_FMODE_NOWAIT __maybe_unused = (__force u32)FMODE_NOWAIT;
 static const u32 VEXFS_FMODE_CAN_ODIRECT __maybe_unused =
 	(__force u32)FMODE_CAN_ODIRECT;
 
 static const int VEXFS_IOCB_APPEND __maybe_unused = IOCB_APPEND;
 static const int VEXFS_IOCB_DIRECT __maybe_unused = IOCB_DIRECT;
-static const int VEXFS_IOCB_DSYNC __maybe_unused = IOCB_DSYNC;
-static const int VEXFS_IOCB_SYNC __maybe_unused = IOCB_SYNC;
 static const int VEXFS_IOCB_NOWAIT __maybe_unused = IOCB_NOWAIT;
-static const int VEXFS_IOCB_WRITE __maybe_unused = IOCB_WRITE;
 
 static const u32 VEXFS_FOP_BUFFER_RASYNC __maybe_unused =
 	(__force u32)FOP_BUFFER_RASYNC;
 static const u32 VEXFS_FOP_BUFFER_WASYNC __maybe_unused =
 	(__force u32)FOP_BUFFER_WASYNC;
-static const u32 VEXFS_FOP_MMAP_SYNC __maybe_unused =
-	(__force u32)FOP_MMAP_SYNC;
 static const u32 VEXFS_FOP_DONTCACHE __maybe_unused =
 	(__force u32)FOP_DONTCACHE;
 static const u32 VEXFS_FOP_DIO_PARALLEL_WRITE __maybe_unused =
@@ -110,23 +92,8 @@ static const u32 VEXFS_IOMAP_IOEND_DONTCACHE __maybe_unused =
 static const u32 VEXFS_IOMAP_IOEND_DONTCACHE __maybe_unused = 0;
 #endif
 
-static const loff_t VEXFS_MAX_LFS_FILESIZE __maybe_unused = MAX_LFS_FILESIZE;
-
-/* REQ_OP_ and REQ_ words are bitwise types: give the numbers. */
-static const u32 VEXFS_REQ_OP_READ __maybe_unused = (__force u32)REQ_OP_READ;
-static const u32 VEXFS_REQ_OP_WRITE __maybe_unused = (__force u32)REQ_OP_WRITE;
-static const u32 VEXFS_REQ_META __maybe_unused = (__force u32)REQ_META;
-static const u32 VEXFS_REQ_PRIO __maybe_unused = (__force u32)REQ_PRIO;
-static const u32 VEXFS_REQ_SYNC __maybe_unused = (__force u32)REQ_SYNC;
-static const u32 VEXFS_REQ_RAHEAD __maybe_unused = (__force u32)REQ_RAHEAD;
-static const u32 VEXFS_REQ_FUA __maybe_unused = (__force u32)REQ_FUA;
-static const u32 VEXFS_REQ_PREFLUSH __maybe_unused = (__force u32)REQ_PREFLUSH;
-
 static const u32 VEXFS_WQ_UNBOUND __maybe_unused = WQ_UNBOUND;
-static const u32 VEXFS_WQ_PERCPU __maybe_unused = WQ_PERCPU;
 static const u32 VEXFS_WQ_MEM_RECLAIM __maybe_unused = WQ_MEM_RECLAIM;
-static const u32 VEXFS_WQ_FREEZABLE __maybe_unused = WQ_FREEZABLE;
-static const u32 VEXFS_WQ_HIGHPRI __maybe_unused = WQ_HIGHPRI;
 
 static const u32 VEXFS_SLAB_RECLAIM_ACCOUNT __maybe_unused =
 	(__force u32)SLAB_RECLAIM_ACCOUNT;
@@ -134,60 +101,36 @@ static const u32 VEXFS_SLAB_ACCOUNT __maybe_unused = (__force u32)SLAB_ACCOUNT;
 
 static const u32 VEXFS_EPOLLIN __maybe_unused = (__force u32)EPOLLIN;
 static const u32 VEXFS_EPOLLRDNORM __maybe_unused = (__force u32)EPOLLRDNORM;
-static const u32 VEXFS_EPOLLOUT __maybe_unused = (__force u32)EPOLLOUT;
 static const u32 VEXFS_EPOLLERR __maybe_unused = (__force u32)EPOLLERR;
 static const u32 VEXFS_EPOLLHUP __maybe_unused = (__force u32)EPOLLHUP;
 
 /* --- Buffer heads -------------------------------------------------------- */
 
-bool vexfs_helper_buffer_uptodate(const struct buffer_head *bh);
 void vexfs_helper_set_buffer_uptodate(struct buffer_head *bh);
-void vexfs_helper_clear_buffer_uptodate(struct buffer_head *bh);
-bool vexfs_helper_buffer_dirty(const struct buffer_head *bh);
-bool vexfs_helper_buffer_mapped(const struct buffer_head *bh);
-bool vexfs_helper_buffer_new(const struct buffer_head *bh);
-bool vexfs_helper_buffer_write_io_error(const struct buffer_head *bh);
-void vexfs_helper_clear_buffer_write_io_error(struct buffer_head *bh);
-bool vexfs_helper_buffer_jbd(const struct buffer_head *bh);
-bool vexfs_helper_buffer_freed(const struct buffer_head *bh);
 /* A bit for ourselves: "checked" means that the block's checksum was verified. */
 bool vexfs_helper_buffer_checked(const struct buffer_head *bh);
 void vexfs_helper_set_buffer_checked(struct buffer_head *bh);
-void vexfs_helper_clear_buffer_checked(struct buffer_head *bh);
 void vexfs_helper_lock_buffer(struct buffer_head *bh);
 void vexfs_helper_unlock_buffer(struct buffer_head *bh);
-void vexfs_helper_wait_on_buffer(struct buffer_head *bh);
 void vexfs_helper_get_bh(struct buffer_head *bh);
-void vexfs_helper_put_bh(struct buffer_head *bh);
 void vexfs_helper_brelse(struct buffer_head *bh);
-void vexfs_helper_bforget(struct buffer_head *bh);
 struct buffer_head *vexfs_helper_sb_bread(struct super_block *sb, u64 block);
-struct buffer_head *vexfs_helper_sb_bread_unmovable(struct super_block *sb,
-						    u64 block);
 struct buffer_head *vexfs_helper_sb_getblk(struct super_block *sb, u64 block);
 struct buffer_head *vexfs_helper_sb_find_get_block(struct super_block *sb,
 						   u64 block);
 void vexfs_helper_sb_breadahead(struct super_block *sb, u64 block);
-int vexfs_helper_bh_read(struct buffer_head *bh, u32 op_flags);
 void *vexfs_helper_bh_data(const struct buffer_head *bh);
 u64 vexfs_helper_bh_blocknr(const struct buffer_head *bh);
-u32 vexfs_helper_bh_size(const struct buffer_head *bh);
 
 /* --- jbd2 ---------------------------------------------------------------- */
 
 bool vexfs_helper_is_journal_aborted(journal_t *journal);
-bool vexfs_helper_is_handle_aborted(handle_t *handle);
 handle_t *vexfs_helper_journal_current_handle(void);
-int vexfs_helper_jbd2_handle_buffer_credits(handle_t *handle);
-void vexfs_helper_jbd2_set_commit_callback(
-	journal_t *journal, void (*callback)(journal_t *, transaction_t *));
 tid_t vexfs_helper_handle_tid(handle_t *handle);
-tid_t vexfs_helper_transaction_tid(const transaction_t *transaction);
 
 /* --- Inodes -------------------------------------------------------------- */
 
 struct inode *vexfs_helper_file_inode(const struct file *file);
-struct dentry *vexfs_helper_file_dentry(const struct file *file);
 /* Also while the file is being opened and has no inode yet. */
 struct dentry *vexfs_helper_file_path_dentry(const struct file *file);
 struct vfsmount *vexfs_helper_file_mnt(const struct file *file);
@@ -207,47 +150,27 @@ long vexfs_helper_inode_get_ctime_nsec(const struct inode *inode);
 void vexfs_helper_inode_set_atime(struct inode *inode, time64_t sec, long nsec);
 void vexfs_helper_inode_set_mtime(struct inode *inode, time64_t sec, long nsec);
 void vexfs_helper_inode_set_ctime(struct inode *inode, time64_t sec, long nsec);
-/* Set mtime and ctime to now. */
-void vexfs_helper_inode_touch_mc(struct inode *inode);
 void vexfs_helper_set_i_fop(struct inode *inode,
 			    const struct file_operations *fop);
-void vexfs_helper_set_i_link(struct inode *inode, char *link);
-char *vexfs_helper_i_link(const struct inode *inode);
 void vexfs_helper_inode_lock(struct inode *inode);
 void vexfs_helper_inode_unlock(struct inode *inode);
 bool vexfs_helper_inode_trylock(struct inode *inode);
 void vexfs_helper_inode_lock_shared(struct inode *inode);
 void vexfs_helper_inode_unlock_shared(struct inode *inode);
 bool vexfs_helper_inode_trylock_shared(struct inode *inode);
-bool vexfs_helper_inode_is_locked(const struct inode *inode);
-void vexfs_helper_inode_inc_iversion(struct inode *inode);
-u64 vexfs_helper_inode_query_iversion(struct inode *inode);
-u64 vexfs_helper_inode_peek_iversion(const struct inode *inode);
-void vexfs_helper_inode_set_iversion_queried(struct inode *inode, u64 val);
-void vexfs_helper_mark_inode_dirty(struct inode *inode);
-void vexfs_helper_mark_inode_dirty_sync(struct inode *inode);
 bool vexfs_helper_is_sync(const struct inode *inode);
 bool vexfs_helper_is_dirsync(const struct inode *inode);
-bool vexfs_helper_is_immutable(const struct inode *inode);
-bool vexfs_helper_is_append(const struct inode *inode);
 bool vexfs_helper_is_swapfile(const struct inode *inode);
-u32 vexfs_helper_inode_state_read_once(struct inode *inode);
 bool vexfs_helper_inode_is_new(struct inode *inode);
-bool vexfs_helper_special_file(umode_t mode);
 u32 vexfs_helper_new_encode_dev(dev_t dev);
 dev_t vexfs_helper_new_decode_dev(u32 dev);
-void vexfs_helper_inode_inc_link_count(struct inode *inode);
-void vexfs_helper_inode_dec_link_count(struct inode *inode);
 struct inode *vexfs_helper_alloc_inode_sb(struct super_block *sb,
 					  struct kmem_cache *cache, gfp_t gfp);
 bool vexfs_helper_capable(int cap);
-bool vexfs_helper_mapping_tagged_dirty(struct address_space *mapping);
 
 /* --- Dentries and names -------------------------------------------------- */
 
 struct inode *vexfs_helper_d_inode(const struct dentry *dentry);
-bool vexfs_helper_d_really_is_positive(const struct dentry *dentry);
-bool vexfs_helper_d_unhashed(const struct dentry *dentry);
 const unsigned char *vexfs_helper_d_name(const struct dentry *dentry);
 u32 vexfs_helper_d_name_len(const struct dentry *dentry);
 const struct qstr *vexfs_helper_d_qstr(const struct dentry *dentry);
@@ -256,12 +179,9 @@ int vexfs_helper_security_inode_init_security(struct inode *inode,
 					      const struct qstr *name,
 					      initxattrs initxattrs,
 					      void *fs_data);
-const unsigned char *vexfs_helper_qstr_name(const struct qstr *name);
-u32 vexfs_helper_qstr_len(const struct qstr *name);
 bool vexfs_helper_dir_emit(struct dir_context *ctx, const char *name,
 			   int len, u64 ino, unsigned int type);
 bool vexfs_helper_dir_emit_dots(struct file *file, struct dir_context *ctx);
-unsigned char vexfs_helper_fs_umode_to_dtype(umode_t mode);
 
 /* --- Super blocks -------------------------------------------------------- */
 
@@ -275,7 +195,6 @@ void vexfs_helper_sb_end_pagefault(struct super_block *sb);
 u64 vexfs_helper_bdev_nr_bytes(struct block_device *bdev);
 u32 vexfs_helper_bdev_logical_block_size(struct block_device *bdev);
 bool vexfs_helper_bdev_read_only(struct block_device *bdev);
-bool vexfs_helper_bdev_write_cache(struct block_device *bdev);
 u64 vexfs_helper_bdev_max_discard_sectors(struct block_device *bdev);
 u32 vexfs_helper_bdev_discard_granularity(struct block_device *bdev);
 u32 vexfs_helper_bdev_dma_alignment(struct block_device *bdev);
@@ -284,8 +203,6 @@ void vexfs_helper_set_swap_bdev(struct swap_info_struct *info,
 __kernel_fsid_t vexfs_helper_u64_to_fsid(u64 v);
 void vexfs_helper_super_set_uuid(struct super_block *sb, const u8 *uuid,
 				 unsigned int len);
-const char *vexfs_helper_sb_id(const struct super_block *sb);
-struct mnt_idmap *vexfs_helper_nop_mnt_idmap(void);
 struct mnt_idmap *vexfs_helper_file_mnt_idmap(const struct file *file);
 const char *vexfs_helper_fs_parameter_string(const struct fs_parameter *param);
 int vexfs_helper_fs_parse(struct fs_context *fc,
@@ -298,36 +215,20 @@ int vexfs_helper_fs_parse(struct fs_context *fc,
 loff_t vexfs_helper_folio_pos(const struct folio *folio);
 size_t vexfs_helper_folio_size(const struct folio *folio);
 void *vexfs_helper_folio_address(const struct folio *folio);
-void *vexfs_helper_kmap_local_folio(struct folio *folio, size_t offset);
-void vexfs_helper_kunmap_local(const void *addr);
-void vexfs_helper_folio_get(struct folio *folio);
 void vexfs_helper_folio_put(struct folio *folio);
-void vexfs_helper_folio_lock(struct folio *folio);
 void vexfs_helper_folio_unlock(struct folio *folio);
 bool vexfs_helper_folio_test_uptodate(const struct folio *folio);
-bool vexfs_helper_folio_test_dirty(const struct folio *folio);
-/* NULL when the folio is not cached; never an error pointer. */
-struct folio *vexfs_helper_filemap_get_folio(struct address_space *mapping,
-					     pgoff_t index);
 struct folio *vexfs_helper_read_mapping_folio(struct address_space *mapping,
 					      pgoff_t index, struct file *file);
 void vexfs_helper_mapping_set_large_folios(struct address_space *mapping);
-void vexfs_helper_mapping_set_gfp_mask(struct address_space *mapping,
-				       gfp_t gfp);
-gfp_t vexfs_helper_mapping_gfp_constraint(struct address_space *mapping,
-					  gfp_t gfp);
-void vexfs_helper_mapping_set_error(struct address_space *mapping, int error);
 void vexfs_helper_filemap_invalidate_lock(struct address_space *mapping);
 void vexfs_helper_filemap_invalidate_unlock(struct address_space *mapping);
 void vexfs_helper_filemap_invalidate_lock_shared(struct address_space *mapping);
 void vexfs_helper_filemap_invalidate_unlock_shared(
 	struct address_space *mapping);
-int vexfs_helper_filemap_write_and_wait(struct address_space *mapping);
 size_t vexfs_helper_iov_iter_count(const struct iov_iter *iter);
-void vexfs_helper_iov_iter_truncate(struct iov_iter *iter, u64 count);
 struct inode *vexfs_helper_vmf_inode(const struct vm_fault *vmf);
 struct file *vexfs_helper_vmf_file(const struct vm_fault *vmf);
-bool vexfs_helper_vma_is_shared_maywrite(const struct vm_area_struct *vma);
 
 /* --- File data ----------------------------------------------------------- */
 
@@ -342,7 +243,6 @@ void vexfs_helper_inode_lock_downgrade(struct inode *inode);
 struct folio *vexfs_helper_filemap_get_folio_write(
 	struct address_space *mapping, pgoff_t index, size_t len);
 void vexfs_helper_folio_mark_uptodate(struct folio *folio);
-struct address_space *vexfs_helper_folio_mapping(const struct folio *folio);
 /* Read ahead of a reader that is about to use count pages from index on. */
 void vexfs_helper_page_cache_readahead(struct address_space *mapping,
 				       struct file_ra_state *ra,
@@ -360,14 +260,8 @@ struct file *vexfs_helper_vmf_unlock_for_io(struct vm_fault *vmf);
 /* --- Locks, waiting, work ------------------------------------------------ */
 
 void vexfs_helper_down_write_nested(struct rw_semaphore *sem, int depth);
-void vexfs_helper_init_rwsem(struct rw_semaphore *sem, const char *name,
-			     struct lock_class_key *key);
-void vexfs_helper_mutex_init(struct mutex *lock, const char *name,
-			     struct lock_class_key *key);
 void vexfs_helper_spin_lock_init(spinlock_t *lock, const char *name,
 				 struct lock_class_key *key);
-void vexfs_helper_spin_lock(spinlock_t *lock);
-void vexfs_helper_spin_unlock(spinlock_t *lock);
 void vexfs_helper_init_waitqueue_head(struct wait_queue_head *wq,
 				      const char *name,
 				      struct lock_class_key *key);
@@ -380,25 +274,16 @@ int vexfs_helper_wait_event_killable(struct wait_queue_head *wq,
 				     bool (*cond)(void *), void *data);
 int vexfs_helper_wait_event_interruptible(struct wait_queue_head *wq,
 					  bool (*cond)(void *), void *data);
-void vexfs_helper_wait_event(struct wait_queue_head *wq,
-			     bool (*cond)(void *), void *data);
 void vexfs_helper_poll_wait(struct file *file, struct wait_queue_head *wq,
 			    struct poll_table_struct *table);
 void vexfs_helper_init_work(struct work_struct *work, work_func_t func);
-void vexfs_helper_init_delayed_work(struct delayed_work *work,
-				    work_func_t func);
 bool vexfs_helper_queue_work(struct workqueue_struct *wq,
 			     struct work_struct *work);
-bool vexfs_helper_queue_delayed_work(struct workqueue_struct *wq,
-				     struct delayed_work *work,
-				     unsigned long delay);
 struct workqueue_struct *vexfs_helper_alloc_workqueue(const char *name,
 						      u32 flags,
 						      int max_active);
-bool vexfs_helper_signal_pending(void);
 bool vexfs_helper_fatal_signal_pending(void);
 void vexfs_helper_cond_resched(void);
-bool vexfs_helper_need_resched(void);
 unsigned int vexfs_helper_memalloc_nofs_save(void);
 void vexfs_helper_memalloc_nofs_restore(unsigned int flags);
 
@@ -409,12 +294,6 @@ struct kmem_cache *vexfs_helper_kmem_cache_create(const char *name,
 						  unsigned int align,
 						  u32 flags,
 						  void (*ctor)(void *));
-void *vexfs_helper_kmem_cache_alloc(struct kmem_cache *cache, gfp_t gfp);
-void *vexfs_helper_kmem_cache_zalloc(struct kmem_cache *cache, gfp_t gfp);
-unsigned long vexfs_helper_copy_from_user(void *to, const void __user *from,
-					  unsigned long n);
-unsigned long vexfs_helper_copy_to_user(void __user *to, const void *from,
-					unsigned long n);
 void vexfs_helper_kernel_fpu_begin(void);
 void vexfs_helper_kernel_fpu_end(void);
 /* What the CPU of the kernel offers: bit 0 AVX2 and FMA, bit 1 F16C, bit 2 AVX-512F/BW/VL. */

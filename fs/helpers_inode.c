@@ -18,11 +18,6 @@ struct dentry *vexfs_helper_file_path_dentry(const struct file *file)
 	return file->f_path.dentry;
 }
 
-struct dentry *vexfs_helper_file_dentry(const struct file *file)
-{
-	return file_dentry(file);
-}
-
 struct vfsmount *vexfs_helper_file_mnt(const struct file *file)
 {
 	return file->f_path.mnt;
@@ -108,25 +103,10 @@ void vexfs_helper_inode_set_ctime(struct inode *inode, time64_t sec, long nsec)
 	inode_set_ctime(inode, sec, nsec);
 }
 
-void vexfs_helper_inode_touch_mc(struct inode *inode)
-{
-	inode_set_mtime_to_ts(inode, inode_set_ctime_current(inode));
-}
-
 void vexfs_helper_set_i_fop(struct inode *inode,
 			    const struct file_operations *fop)
 {
 	inode->i_fop = fop;
-}
-
-void vexfs_helper_set_i_link(struct inode *inode, char *link)
-{
-	inode->i_link = link;
-}
-
-char *vexfs_helper_i_link(const struct inode *inode)
-{
-	return inode->i_link;
 }
 
 void vexfs_helper_inode_lock(struct inode *inode)
@@ -159,41 +139,6 @@ bool vexfs_helper_inode_trylock_shared(struct inode *inode)
 	return inode_trylock_shared(inode);
 }
 
-bool vexfs_helper_inode_is_locked(const struct inode *inode)
-{
-	return inode_is_locked((struct inode *)inode);
-}
-
-void vexfs_helper_inode_inc_iversion(struct inode *inode)
-{
-	inode_inc_iversion(inode);
-}
-
-u64 vexfs_helper_inode_query_iversion(struct inode *inode)
-{
-	return inode_query_iversion(inode);
-}
-
-u64 vexfs_helper_inode_peek_iversion(const struct inode *inode)
-{
-	return inode_peek_iversion(inode);
-}
-
-void vexfs_helper_inode_set_iversion_queried(struct inode *inode, u64 val)
-{
-	inode_set_iversion_queried(inode, val);
-}
-
-void vexfs_helper_mark_inode_dirty(struct inode *inode)
-{
-	mark_inode_dirty(inode);
-}
-
-void vexfs_helper_mark_inode_dirty_sync(struct inode *inode)
-{
-	mark_inode_dirty_sync(inode);
-}
-
 bool vexfs_helper_is_sync(const struct inode *inode)
 {
 	return IS_SYNC(inode);
@@ -204,34 +149,14 @@ bool vexfs_helper_is_dirsync(const struct inode *inode)
 	return IS_DIRSYNC(inode);
 }
 
-bool vexfs_helper_is_immutable(const struct inode *inode)
-{
-	return IS_IMMUTABLE(inode);
-}
-
-bool vexfs_helper_is_append(const struct inode *inode)
-{
-	return IS_APPEND(inode);
-}
-
 bool vexfs_helper_is_swapfile(const struct inode *inode)
 {
 	return IS_SWAPFILE(inode);
 }
 
-u32 vexfs_helper_inode_state_read_once(struct inode *inode)
-{
-	return inode_state_read_once(inode);
-}
-
 bool vexfs_helper_inode_is_new(struct inode *inode)
 {
 	return inode_state_read_once(inode) & I_NEW;
-}
-
-bool vexfs_helper_special_file(umode_t mode)
-{
-	return special_file(mode);
 }
 
 u32 vexfs_helper_new_encode_dev(dev_t dev)
@@ -242,16 +167,6 @@ u32 vexfs_helper_new_encode_dev(dev_t dev)
 dev_t vexfs_helper_new_decode_dev(u32 dev)
 {
 	return new_decode_dev(dev);
-}
-
-void vexfs_helper_inode_inc_link_count(struct inode *inode)
-{
-	inode_inc_link_count(inode);
-}
-
-void vexfs_helper_inode_dec_link_count(struct inode *inode)
-{
-	inode_dec_link_count(inode);
 }
 
 struct inode *vexfs_helper_alloc_inode_sb(struct super_block *sb,
@@ -265,26 +180,11 @@ bool vexfs_helper_capable(int cap)
 	return capable(cap);
 }
 
-bool vexfs_helper_mapping_tagged_dirty(struct address_space *mapping)
-{
-	return mapping_tagged(mapping, PAGECACHE_TAG_DIRTY);
-}
-
 /* --- Dentries and names -------------------------------------------------- */
 
 struct inode *vexfs_helper_d_inode(const struct dentry *dentry)
 {
 	return d_inode(dentry);
-}
-
-bool vexfs_helper_d_really_is_positive(const struct dentry *dentry)
-{
-	return d_really_is_positive(dentry);
-}
-
-bool vexfs_helper_d_unhashed(const struct dentry *dentry)
-{
-	return d_unhashed(dentry);
 }
 
 const unsigned char *vexfs_helper_d_name(const struct dentry *dentry)
@@ -312,16 +212,6 @@ const struct qstr *vexfs_helper_d_qstr(const struct dentry *dentry)
 	return &dentry->d_name;
 }
 
-const unsigned char *vexfs_helper_qstr_name(const struct qstr *name)
-{
-	return name->name;
-}
-
-u32 vexfs_helper_qstr_len(const struct qstr *name)
-{
-	return name->len;
-}
-
 bool vexfs_helper_dir_emit(struct dir_context *ctx, const char *name, int len,
 			   u64 ino, unsigned int type)
 {
@@ -331,9 +221,4 @@ bool vexfs_helper_dir_emit(struct dir_context *ctx, const char *name, int len,
 bool vexfs_helper_dir_emit_dots(struct file *file, struct dir_context *ctx)
 {
 	return dir_emit_dots(file, ctx);
-}
-
-unsigned char vexfs_helper_fs_umode_to_dtype(umode_t mode)
-{
-	return fs_umode_to_dtype(mode);
 }

@@ -24,29 +24,9 @@ void *vexfs_helper_folio_address(const struct folio *folio)
 	return folio_address(folio);
 }
 
-void *vexfs_helper_kmap_local_folio(struct folio *folio, size_t offset)
-{
-	return kmap_local_folio(folio, offset);
-}
-
-void vexfs_helper_kunmap_local(const void *addr)
-{
-	kunmap_local(addr);
-}
-
-void vexfs_helper_folio_get(struct folio *folio)
-{
-	folio_get(folio);
-}
-
 void vexfs_helper_folio_put(struct folio *folio)
 {
 	folio_put(folio);
-}
-
-void vexfs_helper_folio_lock(struct folio *folio)
-{
-	folio_lock(folio);
 }
 
 void vexfs_helper_folio_unlock(struct folio *folio)
@@ -59,19 +39,6 @@ bool vexfs_helper_folio_test_uptodate(const struct folio *folio)
 	return folio_test_uptodate(folio);
 }
 
-bool vexfs_helper_folio_test_dirty(const struct folio *folio)
-{
-	return folio_test_dirty(folio);
-}
-
-struct folio *vexfs_helper_filemap_get_folio(struct address_space *mapping,
-					     pgoff_t index)
-{
-	struct folio *folio = filemap_get_folio(mapping, index);
-
-	return IS_ERR(folio) ? NULL : folio;
-}
-
 struct folio *vexfs_helper_read_mapping_folio(struct address_space *mapping,
 					      pgoff_t index, struct file *file)
 {
@@ -81,22 +48,6 @@ struct folio *vexfs_helper_read_mapping_folio(struct address_space *mapping,
 void vexfs_helper_mapping_set_large_folios(struct address_space *mapping)
 {
 	mapping_set_large_folios(mapping);
-}
-
-void vexfs_helper_mapping_set_gfp_mask(struct address_space *mapping, gfp_t gfp)
-{
-	mapping_set_gfp_mask(mapping, gfp);
-}
-
-gfp_t vexfs_helper_mapping_gfp_constraint(struct address_space *mapping,
-					  gfp_t gfp)
-{
-	return mapping_gfp_constraint(mapping, gfp);
-}
-
-void vexfs_helper_mapping_set_error(struct address_space *mapping, int error)
-{
-	mapping_set_error(mapping, error);
 }
 
 void vexfs_helper_filemap_invalidate_lock(struct address_space *mapping)
@@ -120,19 +71,9 @@ void vexfs_helper_filemap_invalidate_unlock_shared(
 	filemap_invalidate_unlock_shared(mapping);
 }
 
-int vexfs_helper_filemap_write_and_wait(struct address_space *mapping)
-{
-	return filemap_write_and_wait(mapping);
-}
-
 size_t vexfs_helper_iov_iter_count(const struct iov_iter *iter)
 {
 	return iov_iter_count(iter);
-}
-
-void vexfs_helper_iov_iter_truncate(struct iov_iter *iter, u64 count)
-{
-	iov_iter_truncate(iter, count);
 }
 
 struct inode *vexfs_helper_vmf_inode(const struct vm_fault *vmf)
@@ -145,28 +86,11 @@ struct file *vexfs_helper_vmf_file(const struct vm_fault *vmf)
 	return vmf->vma->vm_file;
 }
 
-bool vexfs_helper_vma_is_shared_maywrite(const struct vm_area_struct *vma)
-{
-	return vma_is_shared_maywrite(vma);
-}
-
 /* --- Locks, waiting, work ------------------------------------------------ */
 
 void vexfs_helper_down_write_nested(struct rw_semaphore *sem, int depth)
 {
 	down_write_nested(sem, depth);
-}
-
-void vexfs_helper_init_rwsem(struct rw_semaphore *sem, const char *name,
-			     struct lock_class_key *key)
-{
-	__init_rwsem(sem, name, key);
-}
-
-void vexfs_helper_mutex_init(struct mutex *lock, const char *name,
-			     struct lock_class_key *key)
-{
-	__mutex_init(lock, name, key);
 }
 
 void vexfs_helper_spin_lock_init(spinlock_t *lock, const char *name,
@@ -177,16 +101,6 @@ void vexfs_helper_spin_lock_init(spinlock_t *lock, const char *name,
 #else
 	spin_lock_init(lock);
 #endif
-}
-
-void vexfs_helper_spin_lock(spinlock_t *lock)
-{
-	spin_lock(lock);
-}
-
-void vexfs_helper_spin_unlock(spinlock_t *lock)
-{
-	spin_unlock(lock);
 }
 
 void vexfs_helper_init_waitqueue_head(struct wait_queue_head *wq,
@@ -213,12 +127,6 @@ int vexfs_helper_wait_event_interruptible(struct wait_queue_head *wq,
 	return wait_event_interruptible(*wq, cond(data));
 }
 
-void vexfs_helper_wait_event(struct wait_queue_head *wq, bool (*cond)(void *),
-			     void *data)
-{
-	wait_event(*wq, cond(data));
-}
-
 void vexfs_helper_poll_wait(struct file *file, struct wait_queue_head *wq,
 			    struct poll_table_struct *table)
 {
@@ -230,33 +138,16 @@ void vexfs_helper_init_work(struct work_struct *work, work_func_t func)
 	INIT_WORK(work, func);
 }
 
-void vexfs_helper_init_delayed_work(struct delayed_work *work, work_func_t func)
-{
-	INIT_DELAYED_WORK(work, func);
-}
-
 bool vexfs_helper_queue_work(struct workqueue_struct *wq,
 			     struct work_struct *work)
 {
 	return queue_work(wq, work);
 }
 
-bool vexfs_helper_queue_delayed_work(struct workqueue_struct *wq,
-				     struct delayed_work *work,
-				     unsigned long delay)
-{
-	return queue_delayed_work(wq, work, delay);
-}
-
 struct workqueue_struct *vexfs_helper_alloc_workqueue(const char *name,
 						      u32 flags, int max_active)
 {
 	return alloc_workqueue("%s", flags, max_active, name);
-}
-
-bool vexfs_helper_signal_pending(void)
-{
-	return signal_pending(current);
 }
 
 bool vexfs_helper_fatal_signal_pending(void)
@@ -267,11 +158,6 @@ bool vexfs_helper_fatal_signal_pending(void)
 void vexfs_helper_cond_resched(void)
 {
 	cond_resched();
-}
-
-bool vexfs_helper_need_resched(void)
-{
-	return need_resched();
 }
 
 unsigned int vexfs_helper_memalloc_nofs_save(void)
@@ -293,28 +179,6 @@ struct kmem_cache *vexfs_helper_kmem_cache_create(const char *name,
 {
 	return kmem_cache_create(name, size, align, (__force slab_flags_t)flags,
 				 ctor);
-}
-
-void *vexfs_helper_kmem_cache_alloc(struct kmem_cache *cache, gfp_t gfp)
-{
-	return kmem_cache_alloc(cache, gfp);
-}
-
-void *vexfs_helper_kmem_cache_zalloc(struct kmem_cache *cache, gfp_t gfp)
-{
-	return kmem_cache_zalloc(cache, gfp);
-}
-
-unsigned long vexfs_helper_copy_from_user(void *to, const void __user *from,
-					  unsigned long n)
-{
-	return copy_from_user(to, from, n);
-}
-
-unsigned long vexfs_helper_copy_to_user(void __user *to, const void *from,
-					unsigned long n)
-{
-	return copy_to_user(to, from, n);
 }
 
 void vexfs_helper_kernel_fpu_begin(void)
@@ -413,11 +277,6 @@ struct folio *vexfs_helper_filemap_get_folio_write(
 void vexfs_helper_folio_mark_uptodate(struct folio *folio)
 {
 	folio_mark_uptodate(folio);
-}
-
-struct address_space *vexfs_helper_folio_mapping(const struct folio *folio)
-{
-	return folio->mapping;
 }
 
 void vexfs_helper_page_cache_readahead(struct address_space *mapping,
