@@ -43,23 +43,15 @@ fail() {
 	finish
 }
 umask 022
-mkdir -p /mnt/vexfs-src /dev/pts /dev/shm /tmp
+mkdir -p /mnt/vexfs-src
 mount -t hostfs -o hostfs=/mnt/vexfs-src,ro hostfs /mnt/vexfs-src || fail "no source tree"
 [ ! -e $R/share ] || { mkdir -p /mnt/share && mount -t hostfs -o hostfs=/mnt/share hostfs /mnt/share; } || fail "no share"
 if [ -e $R/embeddings ]; then
 	mkdir -p /usr/share/vexfs
 	mount -t hostfs -o hostfs=/run/embeddings,ro hostfs /usr/share/vexfs
 fi
-mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /dev/pts
-mount -t tmpfs tmpfs /dev/shm
-mount -t tmpfs -o mode=1777 tmpfs /tmp
-mount -t debugfs debugfs /sys/kernel/debug
-ln -sfn /proc/self/fd /dev/fd
-ln -sfn fd/0 /dev/stdin
-ln -sfn fd/1 /dev/stdout
-ln -sfn fd/2 /dev/stderr
-hostname vexfs
-ip link set lo up
+. /mnt/vexfs-src/test_env/guest/lib.sh
+base
 # The disks by the names that they have in the other VM.
 n=0
 for d in b c d e f g h i; do
@@ -67,22 +59,9 @@ for d in b c d e f g h i; do
 	mknod /dev/vd$d b 98 $((n * 16))
 	n=$((n + 1))
 done
-if [ -e $R/vexctl ]; then
-	for n in vexctl mkfs.vexfs fsck.vexfs; do
-		ln -sfn $R/vexctl /usr/sbin/$n
-	done
-fi
-# `modprobe vexfs` and mount's autoload find it.
-mods=/usr/lib/modules/$(uname -r)
-mkdir -p "$mods" /etc/modprobe.d
+mkdir -p "/usr/lib/modules/$(uname -r)"
 depmod -a
-if [ -e $R/vexfs.ko ]; then
-	cat >/etc/modprobe.d/vexfs.conf <<-EOF
-		install vexfs /usr/sbin/insmod $R/vexfs.ko \$CMDLINE_OPTS
-		alias fs-vexfs vexfs
-	EOF
-	[ -e $R/no-load ] || insmod $R/vexfs.ko || fail "vexfs.ko does not load"
-fi
+load_module
 export VEXFS_IN_VM=1 VEXFS_UML=1 VEXFS_KO=$R/vexfs.ko
 leaks=/sys/kernel/debug/kmemleak
 if [ -e $R/debug ]; then
@@ -95,35 +74,11 @@ fi
 cd /root || exit
 stty -F /dev/ttyS0 raw -echo
 stty -F /dev/ttyS1 raw -echo
-mkfifo /run/out /run/err
-cat /run/out >/dev/ttyS0 &
-cat_out=$!
-cat /run/err >/dev/ttyS1 &
-cat_err=$!
-setsid --wait bash $R/command >/run/out 2>/run/err </dev/null
-status=$?
-# What the command left running may hold the pipes: do not wait for it.
-for _ in 1 2 3 4 5 6 7 8 9 10; do
-	kill -0 $cat_out 2>/dev/null || kill -0 $cat_err 2>/dev/null || break
-	sleep .1
-done
+run_command /dev/ttyS0 /dev/ttyS1
 tell "status $status"
 
-# Take the module out: what it forgot to free shows now.
-kill -9 -1 2>/dev/null
-cd /
-for _ in 1 2 3 4 5; do
-	grep -q ' vexfs ' /proc/mounts || break
-	umount -a -t vexfs 2>/dev/null || sleep .2
-done
 loaded=false
-if grep -q '^vexfs ' /proc/modules; then
-	loaded=true
-	out=$(rmmod vexfs 2>&1) || {
-		sleep 1
-		out=$(rmmod vexfs 2>&1) || tell "trouble vexfs does not unload: $out"
-	}
-fi
+unload_module && loaded=true
 if [ -e $R/debug ]; then
 	if $loaded; then
 		# An object must be five seconds old, and found twice.

@@ -181,22 +181,4 @@ log=$vm/console
 if $verbose; then
 	say "start to end $(echo "$(date +%s.%N) - $begin" | awk '{ printf "%.1f", $1 - $3 }') s"
 fi
-if trouble=$(kernel_trouble "$vm/console" "$vm/guest/dmesg"); then
-	say "the kernel complained:"
-	printf '%s\n' "$trouble" >&2
-	exit 99
-fi
-if grep -q '^trouble ' "$vm/guest/ctl"; then
-	sed -n 's/^trouble /uml.sh: /p' "$vm/guest/ctl" >&2
-	exit 99
-fi
-if [ "$status" = 137 ]; then
-	say "gave up after $timeout s (--timeout)"
-	exit 124
-fi
-if ! grep -q '^status ' "$vm/guest/ctl"; then
-	say "the kernel did not run the command to its end$(sed -n 's/^fail /: /p' "$vm/guest/ctl") (it exited with $status)"
-	tail -n 20 "$vm/console" >&2
-	exit 125
-fi
-exit "$(sed -n 's/^status //p' "$vm/guest/ctl" | tail -n 1)"
+run_outcome uml.sh "$vm/guest/ctl" "$vm/guest/dmesg"

@@ -209,22 +209,4 @@ log=$vm/console
 if $verbose; then
 	say "start to end $(echo "$(date +%s.%N) - $begin" | awk '{ printf "%.1f", $1 - $3 }') s, the command started $(sed -n 's/^start //p' "$vm/ctl") s after the kernel"
 fi
-if trouble=$(kernel_trouble "$vm/console" "$vm/dmesg"); then
-	say "the kernel complained:"
-	printf '%s\n' "$trouble" >&2
-	exit 99
-fi
-if grep -q '^trouble ' "$vm/ctl"; then
-	sed -n 's/^trouble /run_qemu_simple.sh: /p' "$vm/ctl" >&2
-	exit 99
-fi
-if [ "$status" = 137 ]; then
-	say "gave up after $timeout s (--timeout)"
-	exit 124
-fi
-if ! grep -q '^status ' "$vm/ctl"; then
-	say "the VM did not run the command to its end$(sed -n 's/^fail /: /p' "$vm/ctl") (QEMU exited with $status)"
-	tail -n 20 "$vm/qemu" "$vm/console" >&2
-	exit 125
-fi
-exit "$(sed -n 's/^status //p' "$vm/ctl" | tail -n 1)"
+run_outcome run_qemu_simple.sh "$vm/ctl" "$vm/dmesg" "$vm/qemu"
