@@ -20,6 +20,10 @@ pub(crate) fn set(inode: &VexInode, change: &Change) -> Result {
     inode.check_running()?;
     change.prepare()?;
     if let Some(size) = change.size() {
+        // truncate(2) leaves it to us whether that is a change, ftruncate(2) does not.
+        if size != inode.size() {
+            change.touch();
+        }
         let cut = truncate::setsize(inode, size);
         inode.mount().judge(cut)?;
     }

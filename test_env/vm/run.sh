@@ -121,7 +121,7 @@ binds=(--bind "$vm" /run/vm --bind "$VEXFS_CACHE/image" /run/image)
 # shellcheck disable=SC2206
 args=(-machine q35 $(vm_accel_args "$accel") -smp "$cpus" -m "$memory"
 	-nodefaults -no-user-config -nographic -no-reboot -nic none
-	-append "console=ttyS0 quiet loglevel=5 panic=-1 oops=panic panic_on_warn=1 hung_task_panic=1 rcupdate.rcu_expedited=1 random.trust_cpu=on $checks $append"
+	-append "console=ttyS0 quiet loglevel=5 no_timer_check panic=-1 oops=panic panic_on_warn=1 hung_task_panic=1 rcupdate.rcu_expedited=1 random.trust_cpu=on $checks $append"
 	-drive "if=none,id=root,file=/run/image/root.img,format=raw,readonly=on,cache=unsafe"
 	-device virtio-blk-pci,drive=root
 	-object rng-random,id=rng,filename=/dev/urandom -device virtio-rng-pci,rng=rng
