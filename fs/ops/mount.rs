@@ -125,6 +125,12 @@ pub(crate) fn start(mount: &Mount) -> Result {
             .update_superblock(&mut t, |s| s.state |= STATE_ERROR)?;
         t.stop()?;
     }
+    if mount.fs.superblock().state & STATE_ERROR != 0 {
+        mount.sb().log(
+            log::WARN,
+            format_args!("the volume is known to be damaged, run fsck"),
+        );
+    }
     if mount.sb().mounted_read_only() {
         return Ok(());
     }
@@ -151,7 +157,7 @@ fn start_writing(mount: &Mount, count: bool) -> Result {
 
 /// Nothing is written any more: the volume is clean.
 fn stop_writing(mount: &Mount) -> Result {
-    if !mount.set_writing(false) {
+    if !mount.set_writing(false) || mount.sb().stopped_writing() {
         return Ok(());
     }
     let fs = &mount.fs;
@@ -259,17 +265,29 @@ pub(crate) fn reconfigure(
     if norecovery && !mount.norecovery {
         return Err(EINVAL);
     }
+    // The VFS's flag is not set where damage is found: that takes a lock that whoever finds damage
+    // may have. But it does not become writable again either.
+    if !read_only && mount.sb().stopped_writing() {
+        mount.sb().log(
+            log::ERR,
+            format_args!("damage stopped all writing: run fsck first"),
+        );
+        return Err(EROFS);
+    }
     let was_read_only = mount.sb().mounted_read_only();
     if read_only == was_read_only {
         return Ok(());
     }
     if read_only {
+        if mount.sb().stopped_writing() {
+            return Ok(());
+        }
         stop_writing(mount)?;
         return mount.fs.store.flush_journal();
     }
     mount.check_running()?;
     let writable = mount.fs.store.has_journal() && mount.fs.superblock().writable();
-    if !writable || mount.sb().stopped_writing() {
+    if !writable {
         return Err(EROFS);
     }
     thaw();
@@ -346,6 +364,9 @@ pub(crate) fn statfs(mount: &Mount) -> Stat {
 pub(crate) fn show_options(mount: &Mount, show: &mut dyn FnMut(&str)) {
     show(",errors=");
     show(mount.on_error().name());
+    if mount.sb().stopped_writing() {
+        show(",emergency_ro");
+    }
     if !mount.sb().has_acls() {
         show(",noacl");
     }

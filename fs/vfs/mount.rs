@@ -81,11 +81,12 @@ impl Drop for Registration {
 const OPT_ERRORS: u8 = 0;
 const OPT_NORECOVERY: u8 = 1;
 const OPT_ACL: u8 = 2;
+const OPT_EMERGENCY_RO: u8 = 3;
 
 /// An option that also exists with "no" before it.
 const WITH_NO: u16 = bindings::fs_param_neg_with_no as u16;
 
-static PARAMETERS: Table<[bindings::fs_parameter_spec; 4]> = Table::new([
+static PARAMETERS: Table<[bindings::fs_parameter_spec; 5]> = Table::new([
     bindings::fs_parameter_spec {
         name: as_char_ptr_in_const_context(c"errors"),
         type_: Some(bindings::fs_param_is_string),
@@ -101,6 +102,12 @@ static PARAMETERS: Table<[bindings::fs_parameter_spec; 4]> = Table::new([
         name: as_char_ptr_in_const_context(c"acl"),
         opt: OPT_ACL,
         flags: WITH_NO,
+        ..pin_init::zeroed()
+    },
+    // What is shown comes back: mount(8) repeats what stands in /proc/mounts when it remounts.
+    bindings::fs_parameter_spec {
+        name: as_char_ptr_in_const_context(c"emergency_ro"),
+        opt: OPT_EMERGENCY_RO,
         ..pin_init::zeroed()
     },
     pin_init::zeroed(),
@@ -121,6 +128,7 @@ struct Request {
     errors: Option<OnError>,
     norecovery: bool,
     acl: Option<bool>,
+    emergency_ro: bool,
 }
 
 impl Request {
@@ -139,6 +147,7 @@ impl Request {
         match u8::try_from(opt)? {
             OPT_NORECOVERY => self.norecovery = true,
             OPT_ACL => self.acl = Some(!no),
+            OPT_EMERGENCY_RO => self.emergency_ro = true,
             OPT_ERRORS => {
                 let mut names = OnError::NAMES.iter();
                 let found = names.find(|(name, _)| name.as_bytes() == value);
@@ -214,6 +223,11 @@ unsafe extern "C" fn context_parse_param(
 ///
 /// Called by the VFS with a context of ours.
 unsafe extern "C" fn context_get_tree(fc: *mut bindings::fs_context) -> c_int {
+    // SAFETY: The context is ours.
+    if unsafe { Request::of(fc) }.emergency_ro {
+        // A state, not a wish: only damage brings it about.
+        return EINVAL.to_errno();
+    }
     // SAFETY: The context is the VFS's.
     unsafe { bindings::get_tree_bdev(fc, Some(fill_super)) }
 }
@@ -229,6 +243,18 @@ unsafe extern "C" fn context_reconfigure(fc: *mut bindings::fs_context) -> c_int
     };
     let read_only = flags & SB_RDONLY != 0;
     let mount = sb.mount();
+    if request.emergency_ro && !sb.stopped_writing() {
+        return EINVAL.to_errno();
+    }
+    if read_only && !sb.mounted_read_only() {
+        // The VFS keeps writers out, but leaves what they wrote to us.
+        // SAFETY: The super block is mounted, and locked.
+        let synced = unsafe { bindings::sync_filesystem(sb.as_ptr()) };
+        // What stopped writing for good may be made read-only all the same.
+        if synced != 0 && !sb.stopped_writing() && mount.check_running().is_ok() {
+            return synced;
+        }
+    }
     let result = mount::reconfigure(mount, read_only, request.norecovery, &|| {
         // SAFETY: The super block is locked; cleaning up orphans needs it writable.
         unsafe { (*sb.as_ptr()).s_flags &= !(SB_RDONLY as c_ulong) };

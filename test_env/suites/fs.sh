@@ -51,6 +51,7 @@ options() {
 	grep " $MNT vexfs " /proc/mounts | grep -q 'errors=continue'
 	fs_end
 }
+emergency_ro() { fs_make "$DISK1" && fs_up -o emergency_ro; }
 bad_errors() { fs_make "$DISK1" && fs_up -o errors=ignore; }
 unknown_option() { fs_make "$DISK1" && fs_up -o wrong; }
 norecovery_rw() { fs_make "$DISK1" && fs_up -o norecovery; }
@@ -181,8 +182,12 @@ damage() {
 		not touch "$MNT/more"
 		touch "$MNT/more" 2>&1 | grep -q 'Read-only'
 		[ "$(cat "$MNT/f1")" = 1 ]
-		mount -o remount,rw "$MNT" || true
+		grep " $MNT vexfs " /proc/mounts | grep -q emergency_ro
+		mount -o remount,rw "$MNT" 2>&1 | grep -q 'write-protected'
+		not mount -o remount,rw "$MNT"
 		not touch "$MNT/more"
+		mount -o remount,ro "$MNT"
+		not mount -o remount,rw "$MNT"
 		;;
 	shutdown)
 		ls "$MNT" 2>&1 | grep -q 'Input/output'
@@ -332,6 +337,7 @@ drop_caches() {
 
 t "mount options are parsed and shown" options
 fails "bad option" "an unknown errors= is refused" bad_errors
+fails "bad option" "emergency_ro is shown, not asked for" emergency_ro
 fails "wrong" "an unknown option is refused" unknown_option
 fails "wrong fs type" "norecovery needs ro" norecovery_rw
 t "a second mount shares the super block" second_mount

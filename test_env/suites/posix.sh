@@ -200,6 +200,92 @@ volume_label() {
 	px_check
 }
 
+# --- Freezing, remounting -------------------------------------------------------
+
+# Makes, writes, renames and removes files below a directory until it is told to stop.
+load_begin() {
+	mkdir -p "$MNT/load"
+	rm -f "$WORK/stop"
+	local n
+	for n in 1 2; do
+		(
+			i=0
+			set +e
+			while [ ! -e "$WORK/stop" ]; do
+				i=$((i + 1))
+				d=$MNT/load/$n.$((i % 7))
+				mkdir -p "$d"
+				echo "$i" >"$d/f" && mv "$d/f" "$d/g" && ln "$d/g" "$d/h.$i"
+				[ $((i % 5)) != 0 ] || rm -r "$d"
+			done
+		) 2>/dev/null &
+	done
+}
+load_end() {
+	touch "$WORK/stop"
+	wait
+}
+# Each image that is taken while frozen is a file system without need for replay.
+freeze_load() {
+	mkfs.vexfs -q -f "$DISK1" 32768
+	px_up
+	load_begin
+	local n
+	for n in 1 2 3; do
+		sleep 0.5
+		fsfreeze -f "$MNT"
+		not fsfreeze -f "$MNT"
+		not mount -o remount,ro "$MNT"
+		dd if="$DISK1" of="$DISK2" bs=1M count=128 status=none
+		ls -R "$MNT" >"$WORK/frozen"
+		fsfreeze -u "$MNT"
+		not fsfreeze -u "$MNT"
+		px_check "$DISK2"
+		blockdev --setro "$DISK2"
+		mkdir -p "$WORK/copy"
+		mount -t vexfs -o ro "$DISK2" "$WORK/copy"
+		diff <(sed "s,^$MNT,," "$WORK/frozen") <(ls -R "$WORK/copy" | sed "s,^$WORK/copy,,")
+		umount "$WORK/copy"
+		blockdev --setrw "$DISK2"
+	done
+	load_end
+	px_end
+}
+remount_load() {
+	px_new
+	load_begin
+	local n done=0
+	for n in $(seq 12); do
+		if mount -o remount,ro "$MNT" 2>/dev/null; then
+			done=$((done + 1))
+			not touch "$MNT/no"
+			[ -z "$(find "$MNT/load" -newermt '+1 hour')" ]
+			mount -o remount,rw "$MNT"
+		fi
+		sleep 0.02
+	done
+	load_end
+	echo "$done of 12"
+	[ "$done" -gt 0 ]
+	px_end
+}
+# What was written is on the disk when it is read-only.
+remount_writes() {
+	mkfs.vexfs -q -f "$DISK1" 32768
+	px_up
+	dd if=/dev/urandom of="$MNT/f" bs=1M count=20 status=none
+	chmod 600 "$MNT/f"
+	mount -o remount,ro "$MNT"
+	dd if="$DISK1" of="$DISK2" bs=1M count=128 iflag=direct status=none
+	px_check "$DISK2"
+	mkdir -p "$WORK/copy"
+	mount -t vexfs -o ro,norecovery "$DISK2" "$WORK/copy"
+	cmp "$MNT/f" "$WORK/copy/f"
+	[ "$(stat -c %a "$WORK/copy/f")" = 600 ]
+	umount "$WORK/copy"
+	px_end
+}
+
 t "ACLs: access, mask, chmod" acl_access
 t "ACLs: inherited from a directory" acl_default
 t "ACLs: of 1,200 entries" acl_long
@@ -211,3 +297,7 @@ t "flags: chattr and lsattr" chattr_tools
 t "projects: set, inherited, kept apart" px_calls projects
 t "label, UUID, sysfs path" volume_label
 t "handles: followed, stale, made up" px_calls handles
+
+t "freeze under load" freeze_load
+t "remount ro and rw under load" remount_load
+t "remount ro writes everything" remount_writes
