@@ -244,9 +244,11 @@ uid_t vexfs_helper_current_euid(void)
 	return from_kuid_munged(current_user_ns(), current_euid());
 }
 
-uid_t vexfs_helper_current_fsuid(const struct super_block *sb)
+uid_t vexfs_helper_mapped_fsuid(const struct file *file)
 {
-	return from_kuid(sb->s_user_ns, current_fsuid());
+	struct user_namespace *ns = file_inode(file)->i_sb->s_user_ns;
+
+	return from_kuid(ns, mapped_fsuid(file_mnt_idmap(file), ns));
 }
 
 bool vexfs_helper_ns_capable(const struct super_block *sb, int cap)

@@ -324,8 +324,9 @@ struct inode *vexfs_helper_file_reach(const struct file *file);
 /* Whether a rename came between: begin, look, ask. */
 unsigned int vexfs_helper_rename_begin(void);
 bool vexfs_helper_rename_retry(unsigned int seq);
-uid_t vexfs_helper_current_fsuid(const struct super_block *sb);
 uid_t vexfs_helper_current_euid(void);
+/* As whom the caller creates through the file's mount; -1 for nobody. */
+uid_t vexfs_helper_mapped_fsuid(const struct file *file);
 bool vexfs_helper_ns_capable(const struct super_block *sb, int cap);
 
 #endif /* VEXFS_HELPERS_H */

@@ -8,6 +8,8 @@
 
 #include "helpers.h"
 
+static const unsigned long VEXFS_SB_I_ALLOW_HSM __maybe_unused =
+	SB_I_ALLOW_HSM;
 static const unsigned long VEXFS_SB_POSIXACL __maybe_unused = SB_POSIXACL;
 
 /* --- Access control lists ------------------------------------------------- */

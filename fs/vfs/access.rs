@@ -62,10 +62,17 @@ impl RenameMoment {
     }
 }
 
-/// Who the caller is to this file system, for what it creates.
-pub(crate) fn caller_uid(sb: &SuperBlock) -> u32 {
-    // SAFETY: The super block is valid.
-    unsafe { bindings::vexfs_helper_current_fsuid(sb.as_ptr()) }
+/// Who the caller is to this file system, for what it creates through a file's mount.
+///
+/// # Errors
+///
+/// `EOVERFLOW` if the mount maps the caller to nobody.
+pub(crate) fn caller_uid(file: &File) -> Result<u32> {
+    // SAFETY: The file is open.
+    match unsafe { bindings::vexfs_helper_mapped_fsuid(file.as_ptr()) } {
+        u32::MAX => Err(EOVERFLOW),
+        uid => Ok(uid),
+    }
 }
 
 /// Whether the caller has a capability over this file system.

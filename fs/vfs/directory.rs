@@ -16,6 +16,7 @@ pub(super) static FILE_OPS: Table<bindings::file_operations> =
         unlocked_ioctl: Some(ioctl::unlocked_ioctl),
         compat_ioctl: Some(ioctl::compat_ioctl),
         fsync: Some(fsync),
+        setlease: Some(super::file::setlease),
         ..pin_init::zeroed()
     });
 

@@ -33,6 +33,21 @@ static AOPS: Table<address_space_operations> = Table::new(address_space_operatio
     ..pin_init::zeroed()
 });
 
+/// Leases and delegations: the VFS's own.
+///
+/// # Safety
+///
+/// Called by the VFS with an open file or directory of ours, and the lease.
+pub(super) unsafe extern "C" fn setlease(
+    file: *mut bindings::file,
+    kind: c_int,
+    lease: *mut *mut kernel::bindings::file_lease,
+    private: *mut *mut c_void,
+) -> c_int {
+    // SAFETY: By this function's own requirement.
+    unsafe { bindings::generic_setlease(file, kind, lease.cast(), private) }
+}
+
 static FOPS: Table<file_operations> = Table::new(file_operations {
     owner: this_module(),
     fop_flags: bindings::VEXFS_FOP_BUFFER_RASYNC
@@ -51,6 +66,7 @@ static FOPS: Table<file_operations> = Table::new(file_operations {
     #[cfg(CONFIG_TRANSPARENT_HUGEPAGE)]
     get_unmapped_area: Some(bindings::thp_get_unmapped_area),
     fsync: Some(fsync),
+    setlease: Some(setlease),
     fallocate: Some(fallocate),
     unlocked_ioctl: Some(ioctl::unlocked_ioctl),
     compat_ioctl: Some(ioctl::compat_ioctl),

@@ -309,6 +309,7 @@ unsafe fn fill(sb: &SuperBlock, options: &Options) -> Result {
         (*raw).s_time_gran = 1;
         (*raw).s_time_min = i64::MIN;
         (*raw).s_time_max = i64::MAX;
+        (*raw).s_iflags |= bindings::VEXFS_SB_I_ALLOW_HSM;
         (*raw).s_op = SUPER_OPS.as_ptr();
         (*raw).s_export_op = EXPORT_OPS.as_ptr().cast();
         bindings::vexfs_helper_super_set_sysfs_name_bdev(raw);

@@ -286,6 +286,120 @@ remount_writes() {
 	px_end
 }
 
+# --- Mounts of other kinds ------------------------------------------------------
+
+access_times() {
+	px_new -o noatime
+	echo x >"$MNT/f"
+	touch -a -d '2001-01-01' "$MNT/f"
+	cat "$MNT/f"
+	[ "$(stat -c %X "$MNT/f")" = 978307200 ]
+	grep " $MNT vexfs " /proc/mounts | grep -q noatime
+	mount -o remount,relatime "$MNT"
+	cat "$MNT/f"
+	[ "$(stat -c %X "$MNT/f")" != 978307200 ]
+	touch -a -d tomorrow "$MNT/f"
+	local before
+	before=$(stat -c %X "$MNT/f")
+	cat "$MNT/f"
+	[ "$(stat -c %X "$MNT/f")" = "$before" ]
+	mount -o remount,strictatime "$MNT"
+	cat "$MNT/f"
+	[ "$(stat -c %X "$MNT/f")" != "$before" ]
+	px_end
+}
+lazy_times() {
+	px_new -o lazytime,strictatime
+	grep " $MNT vexfs " /proc/mounts | grep -q lazytime
+	px_op lazytime "$MNT"
+	px_again
+	px_op lazytime_after "$MNT"
+	px_end
+}
+# What user 1000 owns is user 2000's through the other mount, and the reverse.
+idmapped() {
+	px_new
+	# Through such a mount nothing can be changed whose owner it does not know.
+	chown 1000:1000 "$MNT"
+	local m=$WORK/idmapped
+	mkdir -p "$m"
+	chmod 755 "$WORK"
+	mount --bind -o X-mount.idmap=b:1000:2000:1 "$MNT" "$m"
+	as_user touch "$MNT/theirs"
+	[ "$(stat -c %u:%g "$m/theirs")" = 2000:2000 ]
+	mapped() { setpriv --reuid 2000 --regid 2000 --clear-groups "$@"; }
+	mapped touch "$m/f"
+	mapped mkdir "$m/d"
+	mapped ln -s f "$m/l"
+	[ "$(stat -c %u:%g "$MNT/f")" = 1000:1000 ]
+	[ "$(stat -c %u:%g "$MNT/d")" = 1000:1000 ]
+	[ "$(stat -c %u "$MNT/l")" = 1000 ]
+	mapped chmod 640 "$m/theirs"
+	mapped chattr +d "$m/theirs"
+	mapped setfacl -m u:2000:rw "$m/theirs"
+	[ "$(acl_of "$m/theirs" | grep -c user:2000:rw-)" = 1 ]
+	[ "$(acl_of "$MNT/theirs" | grep -c user:1000:rw-)" = 1 ]
+	setfacl -d -m u:1000:rwx "$MNT/d"
+	mapped touch "$m/d/inherits"
+	[ "$(acl_of "$m/d/inherits" | grep -c user:2000:rw)" = 1 ]
+	# Nobody that is not mapped makes anything.
+	setpriv --reuid 1000 --regid 1000 --clear-groups touch "$m/no" 2>&1 | grep -qi 'too large'
+	touch "$m/no" 2>&1 | grep -qi 'too large'
+	chown 2000:2000 "$m/f"
+	not chown 1000 "$m/f"
+	mapped sh -c "exec 9>'$m/rename' && mv '$m/rename' '$m/d/renamed'"
+	[ "$(stat -c %u "$MNT/d/renamed")" = 1000 ]
+	# Who created a collection may drop it, through any mount.
+	mapped vexctl collection create "$m" mapped --dim 4
+	not setpriv --reuid 2000 --regid 2000 --clear-groups vexctl collection drop "$MNT" mapped
+	as_user vexctl collection drop "$MNT" mapped
+	as_user vexctl collection create "$MNT" direct --dim 4
+	mapped vexctl collection drop "$m" direct
+	umount "$m"
+	px_end
+}
+overlay() { # OPTIONS
+	px_new
+	local o=$WORK/overlay d=$MNT
+	mkdir -p "$o" "$d/lower/dir/deep" "$d/lower/gone" "$d/upper" "$d/work"
+	echo lower >"$d/lower/dir/file"
+	echo x >"$d/lower/gone/x"
+	echo acl >"$d/lower/acl"
+	setfacl -m u:1000:rw "$d/lower/acl"
+	setfattr -n user.a -v b "$d/lower/acl"
+	chattr +A "$d/lower/acl"
+	ln "$d/lower/dir/file" "$d/lower/hard"
+	mount -t overlay overlay -o "lowerdir=$d/lower,upperdir=$d/upper,workdir=$d/work,$1" "$o"
+	echo more >>"$o/dir/file"
+	[ "$(cat "$o/dir/file")" = "lower
+more" ]
+	[ "$(cat "$d/lower/dir/file")" = lower ]
+	rm -r "$o/gone"
+	[ ! -e "$o/gone" ]
+	[ "$(stat -c '%F %t %T' "$d/upper/gone")" = 'character special file 0 0' ]
+	mkdir "$o/gone"
+	getfattr -n trusted.overlay.opaque "$d/upper/gone"
+	touch "$o/acl"
+	chmod o+r "$o/acl"
+	[ "$(getfattr -n user.a --only-values "$d/upper/acl")" = b ]
+	getfacl -cpnE "$d/upper/acl" | grep -q user:1000:rw-
+	mv "$o/acl" "$o/dir/deep/acl"
+	[ "$(stat -c %F "$d/upper/acl")" = 'character special file' ]
+	mv "$o/dir" "$o/renamed" || { [ "$1" = redirect_dir=off ] && cp -a "$o/dir" "$o/renamed"; }
+	[ "$(cat "$o/renamed/deep/acl")" = acl ]
+	local n
+	for n in $(seq 50); do echo "$n" >"$o/n$n" && mv "$o/n$n" "$o/m$n" && rm "$o/m$n"; done
+	[ "$(ls "$o" | wc -l)" -ge 3 ]
+	umount "$o"
+	px_again
+	mount -t overlay overlay -o "lowerdir=$d/lower,upperdir=$d/upper,workdir=$d/work,$1" "$o"
+	[ "$(cat "$o/renamed/deep/acl")" = acl ]
+	[ ! -e "$o/gone/x" ]
+	umount "$o"
+	not sh -c 'dmesg | grep -q "overlayfs: upper fs does not support"'
+	px_end
+}
+
 t "ACLs: access, mask, chmod" acl_access
 t "ACLs: inherited from a directory" acl_default
 t "ACLs: of 1,200 entries" acl_long
@@ -301,3 +415,18 @@ t "handles: followed, stale, made up" px_calls handles
 t "freeze under load" freeze_load
 t "remount ro and rw under load" remount_load
 t "remount ro writes everything" remount_writes
+
+t "noatime, relatime, strictatime" access_times
+t "lazytime" lazy_times
+t "an idmapped mount" idmapped
+t "overlayfs on top" overlay redirect_dir=off
+t "overlayfs with all its features" overlay redirect_dir=on,index=on,nfs_export=on,xino=on
+t "overlayfs, metadata alone copied up" overlay metacopy=on,redirect_dir=on
+t "inotify" px_calls inotify
+t "fanotify: handles" px_calls fanotify
+if px_op permission_events / 2>/dev/null; then
+	t "fanotify: content is provided before it is read" px_calls pre_content
+else
+	skip "fanotify: content is provided before it is read" "the kernel has no permission events"
+fi
+t "leases and locks" px_calls leases

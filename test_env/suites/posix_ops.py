@@ -238,7 +238,7 @@ def label(d, uuid):
     u = fcntl.ioctl(fd, GETFSUUID, bytes(17))
     assert u[0] == 16 and u[1:].hex() == uuid.replace("-", ""), u
     path = fcntl.ioctl(fd, GETFSSYSFSPATH, bytes(129))
-    assert path[1:].rstrip(b"\0").startswith(b"vexfs/vd"), path
+    assert path[1:].rstrip(b"\0").startswith((b"vexfs/vd", b"vexfs/ubd")), path
     pid = os.fork()
     if pid == 0:
         os.setresuid(1000, 1000, 1000)
@@ -343,6 +343,122 @@ def handles_after(d):
     fd = open_handle(d, dirs, os.O_DIRECTORY)
     assert os.readlink(f"/proc/self/fd/{fd}") == d + "/a/b/c"
     os.close(fd)
+
+
+# --- Watching -----------------------------------------------------------------------
+
+
+def inotify(d):
+    fd = check(libc.inotify_init1(os.O_NONBLOCK))
+    check(libc.inotify_add_watch(fd, os.fsencode(d), 0xFFF))
+    write(d + "/made", b"x")
+    os.rename(d + "/made", d + "/moved")
+    os.chmod(d + "/moved", 0o600)
+    os.unlink(d + "/moved")
+    raw, seen = os.read(fd, 65536), []
+    while raw:
+        _, mask, _, length = struct.unpack_from("=iIII", raw)
+        seen.append((mask, raw[16 : 16 + length].rstrip(b"\0").decode()))
+        raw = raw[16 + length :]
+    for want in ((0x100, "made"), (2, "made"), (8, "made"), (0x40, "made"),
+                 (0x80, "moved"), (4, "moved"), (0x200, "moved")):
+        assert want in seen, (want, seen)
+    os.close(fd)
+
+
+def mark(fd, mask, path, flags=1):
+    check(libc.fanotify_mark(fd, flags, ctypes.c_ulonglong(mask), AT_FDCWD, os.fsencode(path)))
+
+
+def fanotify(d):
+    # Events that name files by handle, for the whole file system.
+    fd = check(libc.fanotify_init(0xC00 | 2, os.O_RDONLY))
+    mark(fd, 0x100 | 0x200 | 0x40000000, d, 0x101)
+    write(d + "/f", b"content")
+    raw = os.read(fd, 4096)
+    assert b"f\0" in raw and handle(d)[8:20] in raw, raw
+    os.close(fd)
+
+
+# Not in every kernel.
+def permission_events(d):
+    fd = check(libc.fanotify_init(4, os.O_RDONLY))
+    mark(fd, 0x10000, d)
+    os.close(fd)
+
+
+# Someone else provides the content before it is read.
+def pre_content(d):
+    write(d + "/f", b"content")
+    fd = check(libc.fanotify_init(8, os.O_RDONLY))
+    mark(fd, 0x100000, d + "/f")
+    r, w = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(fd)
+        got = open(d + "/f", "rb", buffering=0).read(100)
+        os.write(w, got)
+        os._exit(0)
+    raw = os.read(fd, 4096)
+    length, _, _, head, mask, event, by = struct.unpack_from("=IBBHQii", raw)
+    assert mask == 0x100000 and by == pid, raw
+    os.write(fd, struct.pack("=iI", event, 1))
+    os.close(event)
+    assert os.read(r, 100) == b"content"
+    assert os.waitpid(pid, 0)[1] == 0
+    os.close(fd)
+
+
+def leases(d):
+    import signal
+
+    write(d + "/f", b"x")
+    fd = os.open(d + "/f", os.O_RDONLY)
+    F_SETLEASE, F_GETLEASE = 1024, 1025
+    fcntl.fcntl(fd, F_SETLEASE, fcntl.F_RDLCK)
+    assert fcntl.fcntl(fd, F_GETLEASE) == fcntl.F_RDLCK
+    told = []
+    signal.signal(signal.SIGIO, lambda *_: told.append(fcntl.fcntl(fd, F_SETLEASE, fcntl.F_UNLCK)))
+    pid = os.fork()
+    if pid == 0:
+        os.close(os.open(d + "/f", os.O_WRONLY))
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert told == [0], told
+    os.close(fd)
+    # Locks of open files and of processes.
+    a, b = (os.open(d + "/f", os.O_RDWR) for _ in "ab")
+    fcntl.flock(a, fcntl.LOCK_EX)
+    fails(errno.EAGAIN, fcntl.flock, b, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(a, fcntl.LOCK_UN)
+    ofd = struct.pack("=hhxxxxqqixxxx", fcntl.F_WRLCK, 0, 0, 10, 0)
+    fcntl.fcntl(a, 37, ofd)
+    fails(errno.EAGAIN, fcntl.fcntl, b, 37, ofd)
+    fcntl.lockf(a, fcntl.LOCK_EX, 10, 100)
+
+
+# --- Times --------------------------------------------------------------------------
+
+
+def lazytime(d):
+    """Times that only memory has reach the disk with fsync, and at the end."""
+    for name in ("synced", "left"):
+        write(f"{d}/{name}", b"x")
+    os.sync()
+    for name in ("synced", "left"):
+        os.utime(f"{d}/{name}", (10**9, 10**9))
+        fd = os.open(f"{d}/{name}", os.O_RDONLY)
+        os.read(fd, 1)
+        if name == "synced":
+            os.fsync(fd)
+        os.close(fd)
+    assert os.stat(d + "/left").st_atime > 1.5e9
+
+
+def lazytime_after(d):
+    assert os.stat(d + "/synced").st_atime > 1.5e9
+    assert os.stat(d + "/left").st_atime > 1.5e9
+    assert os.stat(d + "/left").st_mtime == 10**9
 
 
 if __name__ == "__main__":

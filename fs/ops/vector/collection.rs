@@ -39,7 +39,7 @@ pub(super) fn create(file: &File, arg: usize) -> Result<isize> {
         dim: raw.dim,
         element: Element::from_raw(raw.type_).ok_or(EINVAL)?,
         metric: Metric::from_raw(raw.metric).ok_or(EINVAL)?,
-        uid: access::caller_uid(mount.sb()),
+        uid: access::caller_uid(file)?,
         now: root.now(),
     };
     let system = system(mount)?;
@@ -75,7 +75,7 @@ pub(super) fn drop(file: &File, arg: usize) -> Result<isize> {
     }
     let mount = file.inode().mount();
     let found = find(mount, &raw)?;
-    if access::caller_uid(mount.sb()) != found.uid
+    if access::caller_uid(file).ok() != Some(found.uid)
         && !access::capable_over(mount.sb(), bindings::CAP_FOWNER)
     {
         return Err(EPERM);
