@@ -183,7 +183,7 @@ chattr_tools() {
 	mount -o remount,ro "$MNT"
 	not chattr -i "$MNT/f"
 	mount -o remount,rw "$MNT"
-	chattr = "$MNT/f"
+	chattr "=" "$MNT/f"
 	rm "$MNT/f"
 	px_end
 }
