@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! `fsck.vexfs`: replays the journal, checks everything, and puts right what can be without loss.
+//! `fsck.vexfs`: replays the journal, checks everything, and puts right what can be put right.
 
 mod report;
 mod run;
@@ -12,6 +12,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+mod signals;
+
 /// Nothing is wrong.
 pub const CLEAN: u8 = 0;
 /// Something was wrong and was put right.
@@ -22,6 +24,8 @@ pub const LEFT: u8 = 4;
 pub const FAILED: u8 = 8;
 /// Wrong usage.
 pub const USAGE: u8 = 16;
+/// Interrupted; what was done is done.
+pub const CANCELLED: u8 = 32;
 
 const AFTER_HELP: &str = "\
 Exit status, as fsck(8) has it:
@@ -29,7 +33,9 @@ Exit status, as fsck(8) has it:
   1   something was wrong and was put right
   4   something is wrong still
   8   the check could not be made
-  16  wrong usage";
+  16  wrong usage
+  32  interrupted by a signal; it can be run again
+Never 2 (nothing of a mounted file system is changed).";
 
 #[derive(clap::Args)]
 #[command(after_help = AFTER_HELP)]
@@ -95,9 +101,12 @@ struct Cli {
     /// Print problems only
     #[arg(short, long)]
     quiet: bool,
-    /// fsck(8) passes this to ask for progress; it is shown on terminals anyway
-    #[arg(short = 'C', value_name = "FD", num_args = 0..=1, hide = true)]
-    progress: Option<Option<i32>>,
+    /// Write progress to this file descriptor, as fsck(8) wants it; 0: show it, which happens on terminals anyway
+    #[arg(short = 'C', value_name = "FD")]
+    progress: Option<u32>,
+    /// The type, which fsck(8) looks at
+    #[arg(short = 't', value_name = "TYPE", hide = true)]
+    kind: Option<String>,
     /// fsck(8) may pass this; there is nothing to confirm one by one
     #[arg(short = 'r', hide = true)]
     interactive: bool,
@@ -113,18 +122,43 @@ pub fn command() -> clap::Command {
 
 /// The tool under its own name.
 pub fn main(args: Vec<OsString>) -> ExitCode {
-    match Cli::try_parse_from(args) {
-        Ok(cli) => cli::finish(
-            run(cli.args, &Output::new(cli.json, cli.quiet)),
-            &Output::new(cli.json, cli.quiet),
-        ),
+    match Cli::try_parse_from(bare_progress(args)) {
+        Ok(cli) => {
+            let out = Output::new(cli.json, cli.quiet);
+            if cli.kind.as_deref().is_some_and(|kind| kind != "vexfs") {
+                out.error(&anyhow::anyhow!(
+                    "only file systems of type vexfs are checked"
+                ));
+                return Exit::Fsck(USAGE).into();
+            }
+            cli::finish(check(cli.args, cli.progress, &out), &out)
+        }
         Err(e) => cli::usage(&e, Exit::Fsck(USAGE)),
     }
 }
 
+/// `-C` may stand without a number, and a device after it is none.
+fn bare_progress(args: Vec<OsString>) -> Vec<OsString> {
+    let is_number = |arg: &OsString| {
+        let text = arg.to_str().unwrap_or("");
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+    };
+    let mut all = Vec::with_capacity(args.len());
+    let mut args = args.into_iter().peekable();
+    while let Some(arg) = args.next() {
+        let bare = arg == "-C" && !args.peek().is_some_and(is_number);
+        all.push(if bare { "-C0".into() } else { arg });
+    }
+    all
+}
+
 /// Checks a file system. All errors end in a code of fsck(8).
 pub fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
-    match run::run(&args, out) {
+    check(args, None, out)
+}
+
+fn check(args: Args, progress: Option<u32>, out: &Output) -> anyhow::Result<Exit> {
+    match run::run(&args, progress, out) {
         Ok(code) => Ok(Exit::Fsck(code)),
         Err(e) => {
             out.error(&e);

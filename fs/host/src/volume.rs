@@ -2,11 +2,16 @@
 
 //! Volumes on disks: making one, finding its superblock, opening it with or without replay.
 
+mod superblock;
+
+pub use superblock::{best_superblock, Best};
+
 use crate::file_store::{seal_in_place, sealed, FileStore};
 use crate::libvexfs::errno::euclean;
 use crate::libvexfs::format::geometry::{MAX_GROUP_BLOCKS, MIN_GROUP_BLOCKS};
 use crate::libvexfs::format::inode::STATE_EMBEDDED;
-use crate::libvexfs::format::{superblock, Superblock};
+use crate::libvexfs::format::superblock::{MAGIC, OFF_CSUM_SEED, OFF_MAGIC};
+use crate::libvexfs::format::Superblock;
 use crate::libvexfs::journal::host::jbd2::{Region, Super};
 use crate::libvexfs::journal::host::replay::Overlay;
 use crate::libvexfs::journal::host::{Disk, Log, Replay};
@@ -122,10 +127,10 @@ pub fn superblock_at<D: Disk>(disk: &D, bno: u64) -> Result<Superblock> {
     let mut block = [0; BLOCK_SIZE];
     disk.read(bno, &mut block)?;
     let body = &block[SEAL_SIZE..];
-    if !body[superblock::OFF_MAGIC..].starts_with(&superblock::MAGIC) {
+    if !body[OFF_MAGIC..].starts_with(&MAGIC) {
         return Err(EINVAL);
     }
-    if !sealed(le32(body, superblock::OFF_CSUM_SEED), bno, &block) {
+    if !sealed(le32(body, OFF_CSUM_SEED), bno, &block) {
         return Err(euclean());
     }
     Superblock::parse(body)

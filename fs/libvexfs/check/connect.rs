@@ -2,15 +2,17 @@
 
 //! Whether every directory can be reached from the root: by going up its parents.
 
+use super::group::{chunk_root, parse_chunk};
 use super::tree::{find, walk, Event};
-use super::Checker;
+use super::{Checker, Fix};
 use crate::libvexfs::attr::{self, kind};
+use crate::libvexfs::dir::entry::DirEntryRef;
 use crate::libvexfs::format::group::GroupHeader;
 use crate::libvexfs::format::inode::{chunk_ino, CHUNK_INODES, STATE_INTERNAL};
-use crate::libvexfs::format::{le64, Inode};
+use crate::libvexfs::format::Inode;
 use crate::libvexfs::journal::{Block, Store};
-use crate::libvexfs::parent::record::ParentRef;
-use crate::libvexfs::tree::{Owner, Root, KIND_CHUNK};
+use crate::libvexfs::parent::record::{self, ParentRef};
+use crate::libvexfs::tree::{KIND_ATTR, KIND_DATA};
 use kernel::prelude::*;
 use std::collections::HashSet;
 
@@ -45,19 +47,12 @@ impl<S: Store> Checker<'_, S> {
         if header.dirs == 0 {
             return Ok(());
         }
-        let owner = Owner {
-            id: header.group.into(),
-            generation: 0,
-            kind: KIND_CHUNK,
-            home: header.bno,
-        };
-        let root = Root {
-            bytes: &header.chunk_root,
-            owner,
-        };
-        walk(self.store, root, &mut |event| {
+        let (g, group) = (self.sb.geometry, header.group);
+        walk(self.store, chunk_root(header), &mut |event| {
             if let Event::Record { key, value, .. } = event {
-                let (chunk, mask) = (key as u64, le64(value, 0));
+                let Some((chunk, mask)) = parse_chunk(&g, group, key, value) else {
+                    return Ok(true);
+                };
                 for index in (0..CHUNK_INODES).filter(|index| mask >> index & 1 == 0) {
                     let Some(i) = self.read_inode(chunk_ino(chunk, index)) else {
                         continue;
@@ -78,15 +73,14 @@ impl<S: Store> Checker<'_, S> {
         let mut at = dir;
         while !reachable.contains(&at.ino) {
             if !path.insert(at.ino) {
-                self.bad(
-                    start,
-                    0,
-                    "the directory is in a loop of directories: it cannot be reached from the root",
-                );
+                let what =
+                    "the directory is in a loop of directories: it cannot be reached from the root";
+                let fixes = self.cut_off(&at);
+                self.wrong_by(start, 0, what, fixes);
                 break;
             }
             // A missing or wrong parent was reported where its pointer was looked at.
-            let Some(parent) = self.parent_directory(&at) else {
+            let Some((parent, _)) = self.parent_directory(&at) else {
                 return;
             };
             at = parent;
@@ -98,22 +92,41 @@ impl<S: Store> Checker<'_, S> {
         reachable.extend(path);
     }
 
-    fn parent_directory(&self, dir: &Inode) -> Option<Inode> {
-        let mut parent = None;
-        // The lowest record is the parent pointer: its kind is the lowest.
+    /// What takes a directory out of its parent.
+    fn cut_off(&self, dir: &Inode) -> Vec<Fix> {
+        let Some((parent, cookie)) = self.parent_directory(dir) else {
+            return Vec::new();
+        };
+        let mut fixes = vec![Fix::name(parent.ino, KIND_DATA, cookie.into(), None)];
+        if let Ok(key) = record::key(parent.ino, cookie) {
+            let key = attr::key(kind::PARENT, key);
+            fixes.push(Fix::name(dir.ino, KIND_ATTR, key, None));
+        }
+        fixes
+    }
+
+    /// The directory that a directory is in, and the cookie of its entry there: of the first parent pointer that has an
+    /// entry.
+    pub(super) fn parent_directory(&self, dir: &Inode) -> Option<(Inode, u64)> {
+        let mut found = None;
         let _ = walk(self.store, dir.attr_root(), &mut |event| {
             if let Event::Record { key, value, .. } = event {
-                if parent.is_none() && (key >> attr::KIND_SHIFT) as u8 == kind::PARENT {
-                    parent = ParentRef::parse(key & attr::REST_MAX, value)
+                if found.is_none() && (key >> attr::KIND_SHIFT) as u8 == kind::PARENT {
+                    found = ParentRef::parse(key & attr::REST_MAX, value)
                         .ok()
-                        .map(|p| (p.ino, p.cookie));
+                        .and_then(|p| {
+                            let parent = self.read_inode(p.ino).filter(Inode::is_dir)?;
+                            let key = u128::from(p.cookie);
+                            let same = |value: &[u8]| {
+                                DirEntryRef::parse(key, value).is_ok_and(|e| e.ino == dir.ino)
+                            };
+                            let same = find(self.store, parent.data_root(), key, same);
+                            (same == Some(true)).then_some((parent, p.cookie))
+                        });
                 }
             }
-            Ok(parent.is_none())
+            Ok(found.is_none())
         });
-        let (ino, cookie) = parent?;
-        let parent = self.read_inode(ino).filter(Inode::is_dir)?;
-        find(self.store, parent.data_root(), cookie.into(), |_| ())?;
-        Some(parent)
+        found
     }
 }

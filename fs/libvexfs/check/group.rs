@@ -4,13 +4,13 @@
 
 use super::space::Summaries;
 use super::tree::{unreadable, walk, Event};
-use super::{Checker, Counts, Fix};
+use super::{Checker, Claimant, Counts, Field, Fix};
 use crate::libvexfs::format::group::{GroupHeader, SUMMARY_FREE};
 use crate::libvexfs::format::inode::{
     chunk_index, chunk_ino, parse_block_header, parse_free, place, BLOCK_HEADER, CHUNK_ALL_FREE,
     CHUNK_BLOCKS, INODES_PER_BLOCK, INODE_SIZE, STATE_ORPHAN,
 };
-use crate::libvexfs::format::{le64, Inode};
+use crate::libvexfs::format::{le64, Geometry, Inode};
 use crate::libvexfs::journal::{Block, Store};
 use crate::libvexfs::orphan::{DELETE, TRUNCATE};
 use crate::libvexfs::tree::{Owner, Root, KIND_CHUNK, KIND_ORPHAN};
@@ -29,26 +29,72 @@ impl<S: Store> Checker<'_, S> {
         Ok(())
     }
 
+    /// Learns which inodes there are. What is wrong on the way is said when groups are visited.
+    pub(super) fn load_chunks(&mut self) -> Result {
+        let g = self.sb.geometry;
+        for group in 0..g.group_count {
+            let bno = g.header(group);
+            let Ok(block) = self.store.read(bno) else {
+                continue;
+            };
+            let Ok(header) = GroupHeader::parse(&block.data(), group, bno) else {
+                continue;
+            };
+            let mut found = Vec::new();
+            walk(self.store, chunk_root(&header), &mut |event| {
+                if let Event::Record { key, value, .. } = event {
+                    if let Some(chunk) = parse_chunk(&g, group, key, value) {
+                        found.push(chunk);
+                    }
+                }
+                Ok(true)
+            })?;
+            found.sort_unstable();
+            self.chunks.append(&mut found);
+        }
+        Ok(())
+    }
+
+    /// Whether a chunk has blocks of another.
+    fn overlaps(&self, chunk: u64) -> bool {
+        let first = chunk.saturating_sub(CHUNK_BLOCKS - 1);
+        let from = self.chunks.partition_point(|(start, _)| *start < first);
+        let near = self.chunks.iter().skip(from);
+        near.take_while(|(start, _)| *start < chunk + CHUNK_BLOCKS)
+            .count()
+            > 1
+    }
+
+    /// Whether an inode is in use, as its chunk says.
+    pub(super) fn is_in_use(&self, ino: u64) -> bool {
+        let bno = ino >> 3;
+        let at = self.chunks.partition_point(|(start, _)| *start <= bno);
+        at.checked_sub(1)
+            .and_then(|at| self.chunks.get(at))
+            .and_then(|(start, mask)| Some(mask >> chunk_index(*start, ino)? & 1 == 0))
+            .unwrap_or(false)
+    }
+
     fn group(&mut self, group: u32) -> Result {
         let g = self.sb.geometry;
-        self.claim(0, g.group_start(group), g.group_metadata(group), "group");
+        let by = Claimant::Fixed("group");
+        self.claim(0, g.group_start(group), g.group_metadata(group), by);
         if group == 0 {
-            self.claim(0, self.sb.journal_start, self.sb.journal_len, "journal");
+            let by = Claimant::Fixed("journal");
+            self.claim(0, self.sb.journal_start, self.sb.journal_len, by);
         }
         let bno = g.header(group);
         let header = match self.store.read(bno) {
             Ok(block) => GroupHeader::parse(&block.data(), group, bno),
             Err(e) => {
-                self.bad(
-                    0,
-                    bno,
-                    format!("header of group {group}: {}", unreadable(e)),
-                );
+                let what = format!("header of group {group}: {}", unreadable(e));
+                self.wrong(0, bno, what, Fix::Group { group });
                 return Ok(());
             }
         };
         let Ok(header) = header else {
-            self.bad(0, bno, format!("not the header of group {group}"));
+            let what = format!("not the header of group {group}");
+            self.wrong(0, bno, what, Fix::Group { group });
             return Ok(());
         };
         let mut counts = Counts::default();
@@ -85,48 +131,35 @@ impl<S: Store> Checker<'_, S> {
     }
 
     fn chunks(&mut self, header: &GroupHeader, counts: &mut Counts) -> Result {
-        let owner = Owner {
-            id: header.group.into(),
-            generation: 0,
-            kind: KIND_CHUNK,
-            home: header.bno,
-        };
-        let root = Root {
-            bytes: &header.chunk_root,
-            owner,
-        };
+        let group = header.group;
+        let geometry = self.sb.geometry;
         let store = self.store;
-        let mut last = None;
-        walk(store, root, &mut |event| {
+        walk(store, chunk_root(header), &mut |event| {
             match event {
                 Event::Node(bno) => {
                     counts.chunk_blocks += 1;
-                    return Ok(self.claim(0, bno, 1, "inode chunk tree") && !self.stopped);
+                    let by = Claimant::Node("inode chunk tree");
+                    return Ok(self.claim(0, bno, 1, by) && !self.stopped);
                 }
                 Event::Bad { bno, what } => {
-                    self.bad(0, bno, format!("chunks of group {}: {what}", header.group))
+                    let what = format!("chunks of group {group}: {what}");
+                    self.wrong(0, bno, what, Fix::Group { group });
                 }
                 Event::Record { bno, key, value } => {
                     counts.chunks += 1;
-                    let chunk = key as u64;
-                    let mask = le64(value, 0);
-                    let full = key >> 64;
-                    let fits = value.len() == 8
-                        && mask & !CHUNK_ALL_FREE == 0
-                        && full == u128::from(mask == 0);
-                    let inside = self.sb.geometry.group_of(chunk) == Some(header.group);
-                    if !fits || !inside {
-                        self.bad(
-                            0,
-                            bno,
-                            format!("chunks of group {}: an impossible record", header.group),
-                        );
-                    } else if last == Some(chunk)
-                        || !self.claim(0, chunk, CHUNK_BLOCKS, "inode chunk")
-                    {
+                    let Some((chunk, mask)) = parse_chunk(&geometry, group, key, value) else {
+                        let what = format!("chunks of group {group}: an impossible record");
+                        self.wrong(0, bno, what, Fix::Group { group });
+                        return Ok(true);
+                    };
+                    if self.overlaps(chunk) {
                         // Two records of one chunk: its inodes would be visited twice.
-                    } else if !self.stopped {
-                        last = Some(chunk);
+                        let what = format!("chunks of group {group}: two overlap");
+                        self.wrong(0, bno, what, Fix::Group { group });
+                        return Ok(true);
+                    }
+                    self.claim(0, chunk, CHUNK_BLOCKS, Claimant::Fixed("inode chunk"));
+                    if !self.stopped {
                         self.chunk(header, chunk, mask, counts)?;
                     }
                 }
@@ -143,20 +176,25 @@ impl<S: Store> Checker<'_, S> {
         counts: &mut Counts,
     ) -> Result {
         let store = self.store;
+        let fix = Fix::Group {
+            group: header.group,
+        };
         counts.free_inodes += u64::from(mask.count_ones());
         for n in 0..CHUNK_BLOCKS {
             let bno = chunk + n;
             let block = match store.read(bno) {
                 Ok(block) => block,
                 Err(e) => {
-                    self.bad(0, bno, format!("inodes: {}", unreadable(e)));
+                    let what = format!("inodes: {}", unreadable(e));
+                    self.wrong(0, bno, what, fix.clone());
                     continue;
                 }
             };
             // A copy: inodes are looked at while this block may be asked for again.
             let body = block.data().to_vec();
             if parse_block_header(&body, bno) != Ok(chunk) {
-                self.bad(0, bno, "not the inode block that belongs here");
+                let what = "not the inode block that belongs here";
+                self.wrong(0, bno, what, fix.clone());
                 continue;
             }
             for slot in 0..INODES_PER_BLOCK {
@@ -166,7 +204,8 @@ impl<S: Store> Checker<'_, S> {
                 let ino = chunk_ino(chunk, index);
                 if mask >> index & 1 == 1 {
                     if parse_free(bytes).is_err() {
-                        self.bad(ino, bno, "the inode is in use, its chunk says it is free");
+                        let what = "the inode is in use, its chunk says it is free";
+                        self.wrong(ino, bno, what, fix.clone());
                     }
                     continue;
                 }
@@ -176,9 +215,13 @@ impl<S: Store> Checker<'_, S> {
                         self.inode(header, &inode)?;
                     }
                     Err(_) if parse_free(bytes).is_ok() => {
-                        self.bad(ino, bno, "the inode is free, its chunk says it is in use");
+                        let what = "the inode is free, its chunk says it is in use";
+                        self.wrong(ino, bno, what, fix.clone());
                     }
-                    Err(_) => self.bad(ino, bno, "not an inode, or one with impossible fields"),
+                    Err(_) => {
+                        let what = "not an inode, or one with impossible fields";
+                        self.wrong(ino, bno, what, fix.clone());
+                    }
                 }
                 if self.stopped {
                     return Ok(());
@@ -190,43 +233,48 @@ impl<S: Store> Checker<'_, S> {
 
     fn orphans(&mut self, header: &GroupHeader, counts: &mut Counts) -> Result {
         let store = self.store;
+        let group = header.group;
         walk(store, orphan_root(header), &mut |event| {
             match event {
                 Event::Node(bno) => {
                     counts.orphan_blocks += 1;
-                    return Ok(self.claim(0, bno, 1, "orphan tree") && !self.stopped);
+                    let by = Claimant::Node("orphan tree");
+                    return Ok(self.claim(0, bno, 1, by) && !self.stopped);
                 }
                 Event::Bad { bno, what } => {
-                    self.bad(0, bno, format!("orphans of group {}: {what}", header.group))
+                    let what = format!("orphans of group {group}: {what}");
+                    self.wrong(0, bno, what, Fix::Orphans { group });
                 }
-                Event::Record { bno, key, value } => self.orphan(header.group, bno, key, value),
+                Event::Record { bno, key, value } => self.orphan(group, bno, key, value),
             }
             Ok(true)
         })
     }
 
     fn orphan(&mut self, group: u32, bno: u64, key: u128, value: &[u8]) {
+        let fix = Fix::Orphans { group };
         let ino = u64::try_from(key).unwrap_or(0);
         let here = place(ino).is_ok_and(|(bno, _)| self.sb.geometry.group_of(bno) == Some(group));
         if !here || !matches!(value, [DELETE | TRUNCATE]) {
-            return self.bad(
-                0,
-                bno,
-                format!("orphans of group {group}: an impossible record"),
-            );
+            let what = format!("orphans of group {group}: an impossible record");
+            return self.wrong(0, bno, what, fix);
         }
         self.outcome.orphans += u64::from(self.first_pass);
         match self.read_inode(ino) {
-            None => self.bad(ino, bno, "an orphan that is no inode in use"),
+            None => self.wrong(ino, bno, "an orphan that is no inode in use", fix),
             Some(i) if i.state & STATE_ORPHAN == 0 => {
-                self.bad(ino, bno, "an orphan that does not say so")
+                let what = "an orphan that does not say so";
+                // One without links is one; one with links has nothing left to be done.
+                if i.nlink == 0 {
+                    let field = Field::StateSet(STATE_ORPHAN);
+                    self.wrong(ino, bno, what, Fix::field(ino, field));
+                } else {
+                    self.wrong(ino, bno, what, fix);
+                }
             }
             Some(i) if (i.nlink == 0) != (value == [DELETE]) => {
-                self.bad(
-                    ino,
-                    bno,
-                    format!("an orphan with {} links, for the wrong reason", i.nlink),
-                );
+                let what = format!("an orphan with {} links, for the wrong reason", i.nlink);
+                self.wrong(ino, bno, what, fix);
             }
             Some(_) => {}
         }
@@ -235,11 +283,48 @@ impl<S: Store> Checker<'_, S> {
     /// Reads an inode; none if it is free, damaged or cannot be read, which is reported where its chunk is visited.
     pub(super) fn read_inode(&self, ino: u64) -> Option<Inode> {
         let (bno, at) = place(ino).ok()?;
+        if !self.is_in_use(ino) {
+            return None;
+        }
         let block = self.store.read(bno).ok()?;
         let data = block.data();
         let chunk = parse_block_header(&data, bno).ok()?;
         chunk_index(chunk, ino)?;
         Inode::parse(data.get(at..at + INODE_SIZE)?, ino).ok()
+    }
+}
+
+/// Reads a chunk's record: its first block and the mask of its free inodes.
+pub(super) fn parse_chunk(g: &Geometry, group: u32, key: u128, value: &[u8]) -> Option<(u64, u64)> {
+    let (chunk, mask) = (key as u64, le64(value, 0));
+    let fits = value.len() == 8
+        && mask & !CHUNK_ALL_FREE == 0
+        && key >> 64 == u128::from(mask == 0)
+        && is_chunk_place(g, group, chunk);
+    fits.then_some((chunk, mask))
+}
+
+/// Whether a group can have a chunk there.
+pub(super) fn is_chunk_place(g: &Geometry, group: u32, chunk: u64) -> bool {
+    let first = g.group_start(group) + g.group_metadata(group);
+    let end = g.group_start(group) + g.group_len(group);
+    chunk >= first
+        && end
+            .checked_sub(CHUNK_BLOCKS)
+            .is_some_and(|last| chunk <= last)
+}
+
+/// A group's tree of chunks.
+pub(super) fn chunk_root(header: &GroupHeader) -> Root<'_> {
+    let owner = Owner {
+        id: header.group.into(),
+        generation: 0,
+        kind: KIND_CHUNK,
+        home: header.bno,
+    };
+    Root {
+        bytes: &header.chunk_root,
+        owner,
     }
 }
 

@@ -5,16 +5,17 @@
 use super::attr::Attrs;
 use super::group::orphan_root;
 use super::tree::{find, walk, Event};
-use super::{Checker, Field, Fix};
+use super::{Checker, Claimant, Field, Fix};
 use crate::libvexfs::format::extent::{Extent, State};
 use crate::libvexfs::format::group::GroupHeader;
 use crate::libvexfs::format::inode::{
     INLINE_LINK_MAX, STATE_ARCHIVED, STATE_EMBEDDED, STATE_INTERNAL, STATE_OFFLINE, STATE_ORPHAN,
-    S_IFBLK, S_IFCHR,
+    S_IFBLK, S_IFCHR, S_IFDIR, S_IFREG,
 };
 use crate::libvexfs::format::Inode;
 use crate::libvexfs::journal::{Store, BLOCK_SIZE};
 use crate::libvexfs::symlink::TARGET_MAX;
+use crate::libvexfs::tree::KIND_DATA;
 use kernel::prelude::*;
 
 /// What the data tree came to.
@@ -32,9 +33,16 @@ pub(super) struct Data {
     pub(super) damaged: bool,
     /// An offline extent was seen.
     offline: bool,
-    /// Where the last extent ended.
-    end: u64,
+    /// The last extent, and the block that it stands in.
+    last: Option<(u64, Extent)>,
+    /// Records that look like another type's: extents in a directory, entries in a file.
+    pub(super) strange: u64,
+    /// Records that look as they should.
+    pub(super) fitting: u64,
 }
+
+/// Versions beyond this were not counted up to: something else overwrote them.
+pub(super) const VERSION_SANE: u64 = 1 << 48;
 
 impl<S: Store> Checker<'_, S> {
     pub(super) fn inode(&mut self, header: &GroupHeader, i: &Inode) -> Result {
@@ -48,11 +56,18 @@ impl<S: Store> Checker<'_, S> {
         } else if i.has_inline_link() {
             let len = i.size as usize;
             if i.data.get(..len).is_some_and(|target| target.contains(&0)) {
-                self.bad(i.ino, 0, "the target of the symbolic link has a zero byte");
+                let what = "the target of the symbolic link has a zero byte";
+                self.wrong(i.ino, 0, what, Fix::Link { ino: i.ino });
             }
         } else if i.data.get(2..4) != Some(&[0, 0]) {
-            self.bad(i.ino, 0, "an inode without data has a data tree");
+            let what = "an inode without data has a data tree";
+            let fix = Fix::Tree {
+                ino: i.ino,
+                kind: KIND_DATA,
+            };
+            self.wrong(i.ino, 0, what, fix);
         }
+        self.strange_type(i, &data);
         let attrs = self.attributes(i)?;
         let blocks = data.blocks + attrs.blocks;
         if !data.damaged && !attrs.damaged && blocks != i.blocks {
@@ -93,32 +108,49 @@ impl<S: Store> Checker<'_, S> {
     }
 
     fn fields(&mut self, header: &GroupHeader, i: &Inode) {
-        let mut say = |bad: bool, what: &str| {
+        let ino = i.ino;
+        let mut say = |bad: bool, what: &str, fix: Fix| {
             if bad {
-                self.bad(i.ino, 0, what);
+                self.wrong(ino, 0, what, fix);
             }
         };
         say(
             i.is_link() && !(1..=TARGET_MAX as u64).contains(&i.size),
             "a symbolic link of impossible length",
+            Fix::Link { ino },
         );
         say(
             i.rdev != 0 && !matches!(i.kind(), S_IFCHR | S_IFBLK),
             "a device number, but no device",
+            Fix::field(ino, Field::Rdev(0)),
         );
-        say(i.data_version == 0, "version 0 of the contents");
+        say(
+            i.data_version == 0,
+            "version 0 of the contents",
+            Fix::field(ino, Field::DataVersionAtLeast(1)),
+        );
         say(
             i.marked_version > i.data_version,
             "a version was marked that there was not yet",
+            Fix::field(
+                ino,
+                if i.marked_version < VERSION_SANE {
+                    Field::DataVersionAtLeast(i.marked_version)
+                } else {
+                    Field::MarkedVersion(i.data_version)
+                },
+            ),
         );
         let file_state = STATE_EMBEDDED | STATE_OFFLINE | STATE_ARCHIVED;
         say(
             !i.is_reg() && i.state & file_state != 0,
             "not a file, but embedded or archived",
+            Fix::field(ino, Field::StateClear(file_state)),
         );
         say(
             !i.is_dir() && i.entries != 0,
             "not a directory, but with entries",
+            Fix::field(ino, Field::Entries(0)),
         );
         say(
             i.is_link()
@@ -127,19 +159,39 @@ impl<S: Store> Checker<'_, S> {
                 && i.attr_in_core()
                 && i.attr.get(2..4) == Some(&[0, 0]),
             "a long symbolic link without a target",
+            Fix::Link { ino },
         );
-        let recorded = find(self.store, orphan_root(header), i.ino.into(), |_| ()).is_some();
-        if recorded != (i.state & STATE_ORPHAN != 0) {
-            let what = if recorded {
-                "an orphan that does not say so"
-            } else {
-                "says it is an orphan, but is not listed"
-            };
-            self.bad(i.ino, 0, what);
+        let recorded = find(self.store, orphan_root(header), ino.into(), |_| ()).is_some();
+        let orphans = Fix::Orphans {
+            group: header.group,
+        };
+        match (recorded, i.state & STATE_ORPHAN != 0) {
+            (true, false) if i.nlink == 0 => {
+                let fix = Fix::field(ino, Field::StateSet(STATE_ORPHAN));
+                self.wrong(ino, 0, "an orphan that does not say so", fix);
+            }
+            (true, false) => self.wrong(ino, 0, "an orphan that does not say so", orphans),
+            (false, true) => self.wrong(ino, 0, "says it is an orphan, but is not listed", orphans),
+            (false, false) if i.nlink == 0 => {
+                let fix = if i.state & STATE_INTERNAL != 0 {
+                    Fix::field(ino, Field::Links(1))
+                } else {
+                    Fix::Adopt { ino }
+                };
+                self.wrong(ino, 0, "no links, and not an orphan", fix);
+            }
+            _ => {}
         }
-        if i.nlink == 0 && i.state & STATE_ORPHAN == 0 {
-            self.bad(i.ino, 0, "no links, and not an orphan");
+    }
+
+    /// When all that an inode holds belongs into one of another type, its type is what is wrong.
+    fn strange_type(&mut self, i: &Inode, data: &Data) {
+        if data.strange == 0 || data.fitting != 0 {
+            return;
         }
+        let kind = if i.is_dir() { S_IFREG } else { S_IFDIR };
+        let what = "its contents are those of another type";
+        self.wrong(i.ino, 0, what, Fix::field(i.ino, Field::Kind(kind)));
     }
 
     fn extents(&mut self, i: &Inode, data: &mut Data) -> Result {
@@ -148,86 +200,107 @@ impl<S: Store> Checker<'_, S> {
             match event {
                 Event::Node(bno) => {
                     data.blocks += 1;
-                    let ours = self.claim(i.ino, bno, 1, "extent tree");
+                    let ours = self.claim(i.ino, bno, 1, Claimant::Node("extent tree"));
                     data.damaged |= !ours;
                     return Ok(ours && !self.stopped);
                 }
                 Event::Bad { bno, what } => {
                     data.damaged = true;
-                    self.bad(i.ino, bno, format!("extents: {what}"));
+                    let fix = Fix::Tree {
+                        ino: i.ino,
+                        kind: KIND_DATA,
+                    };
+                    self.wrong(i.ino, bno, format!("extents: {what}"), fix);
                 }
                 Event::Record { bno, key, value } => {
                     match Extent::parse(key, value, self.sb.geometry.block_count) {
-                        Ok(extent) => self.extent(i, bno, extent, data),
+                        Ok(extent) => {
+                            data.fitting += 1;
+                            self.extent(i, data, Some(extent.lblk));
+                            data.last = Some((bno, extent));
+                        }
                         Err(_) => {
                             data.damaged = true;
-                            self.bad(
-                                i.ino,
-                                bno,
-                                format!("impossible extent at logical block {key}"),
-                            );
+                            data.strange += u64::from(self.is_entry(key, value));
+                            let what = format!("impossible extent at logical block {key}");
+                            let fix = Fix::drop_record(i.ino, KIND_DATA, key);
+                            self.wrong(i.ino, bno, what, fix);
                         }
                     }
                 }
             }
             Ok(true)
-        })
+        })?;
+        self.extent(i, data, None);
+        Ok(())
     }
 
-    fn extent(&mut self, i: &Inode, bno: u64, e: Extent, data: &mut Data) {
-        if e.lblk < data.end {
-            self.bad(
-                i.ino,
-                bno,
-                format!("extents overlap at logical block {}", e.lblk),
-            );
+    /// Checks the last extent seen, when it is known where the next one begins.
+    fn extent(&mut self, i: &Inode, data: &mut Data, next: Option<u64>) {
+        let Some((bno, whole)) = data.last.take() else {
+            return;
+        };
+        let ino = i.ino;
+        let mut e = whole;
+        if let Some(next) = next.filter(|next| *next < e.end()) {
+            // Its length is wrong rather than the place of the next one: it is cut.
+            let what = format!("extents overlap at logical block {next}");
+            e = e.part(e.lblk, next);
+            self.wrong(ino, bno, what, Fix::put_extent(ino, &e));
         }
-        data.end = data.end.max(e.end());
+        if let Some(len) = e.phys().and_then(|phys| self.crossing(phys, e.len)) {
+            // Nothing is ever allocated across: its length is wrong.
+            let what = format!("the extent at logical block {} crosses regions", e.lblk);
+            e = e.part(e.lblk, e.lblk + len);
+            self.wrong(ino, bno, what, Fix::put_extent(ino, &e));
+        }
         let eof = i.size.div_ceil(BLOCK_SIZE as u64);
         // A crash may leave unwritten blocks behind the end, but bytes only while a truncation is under way.
         let beyond = e.end() > eof && i.state & STATE_ORPHAN == 0;
         if beyond && matches!(e.state, State::Written(_) | State::Offline { .. }) {
-            self.bad(
-                i.ino,
-                bno,
-                format!(
-                    "written blocks behind the end of the file, up to {}",
-                    e.end()
-                ),
+            let what = format!(
+                "written blocks behind the end of the file, up to {}",
+                e.end()
             );
+            // The last byte of all is beyond what a file can have.
+            let size = e.end().saturating_mul(BLOCK_SIZE as u64);
+            let field = Field::SizeAtLeast(size.min(i64::MAX as u64));
+            self.wrong(ino, bno, what, Fix::field(ino, field));
         }
         match e.phys() {
             Some(phys) => {
                 data.blocks += e.len;
-                if self.sb.geometry.group_of(phys).is_some_and(|group| {
-                    let g = &self.sb.geometry;
-                    let end = g.region_of(group, phys).0;
-                    g.region_start(group, end) + g.region_len(group, end) < phys + e.len
-                }) {
-                    let what = format!("the extent at logical block {} crosses regions", e.lblk);
-                    self.bad(i.ino, bno, what);
-                }
-                let what = format!("extent at logical block {}", e.lblk);
-                data.damaged |= !self.claim(i.ino, phys, e.len, &what);
+                data.damaged |= !self.claim(ino, phys, e.len, Claimant::Extent(e.lblk));
             }
             None => {
                 data.offline = true;
                 if i.state & STATE_OFFLINE == 0 {
-                    self.bad(
-                        i.ino,
-                        bno,
-                        "an offline extent, but the inode does not say so",
-                    );
+                    let what = "an offline extent, but the inode does not say so";
+                    let fix = Fix::field(ino, Field::StateSet(STATE_OFFLINE));
+                    self.wrong(ino, bno, what, fix);
                 }
             }
         }
+    }
+
+    /// After how many of `len` blocks a region ends, if it does.
+    fn crossing(&self, phys: u64, len: u64) -> Option<u64> {
+        let g = &self.sb.geometry;
+        let group = g.group_of(phys)?;
+        let (region, _) = g.region_of(group, phys);
+        let end = g.region_start(group, region) + g.region_len(group, region);
+        (end < phys + len).then(|| end - phys)
     }
 
     /// The link count, from the directory's own entries and from the parent pointers.
     fn links(&mut self, i: &Inode, data: &Data, attrs: &Attrs) {
         if data.damaged || attrs.damaged || i.nlink == 0 || i.state & STATE_INTERNAL != 0 {
             if i.nlink == 0 && !attrs.damaged && attrs.parents != 0 {
-                self.bad(i.ino, 0, "no links, but parent pointers");
+                // Names that stand are links: those that do not were said to be wrong, and go first.
+                let links = u32::try_from(attrs.parents).unwrap_or(u32::MAX);
+                let links = links.max(1 + u32::from(i.is_dir()));
+                let fix = Fix::field(i.ino, Field::Revive(links));
+                self.wrong(i.ino, 0, "no links, but parent pointers", fix);
             }
             return;
         }
@@ -237,11 +310,9 @@ impl<S: Store> Checker<'_, S> {
             attrs.parents
         };
         if i.is_dir() && attrs.parents != u64::from(i.ino != self.sb.root_ino) {
-            self.bad(
-                i.ino,
-                0,
-                format!("a directory with {} parents", attrs.parents),
-            );
+            let what = format!("a directory with {} parents", attrs.parents);
+            let fixes = self.one_parent(i);
+            self.wrong_by(i.ino, 0, what, fixes);
         }
         if u64::from(i.nlink) == rightly {
             return;
@@ -257,7 +328,7 @@ impl<S: Store> Checker<'_, S> {
                     field: Field::Links(n),
                 },
             ),
-            _ => self.bad(i.ino, 0, what),
+            _ => self.wrong(i.ino, 0, what, Fix::Adopt { ino: i.ino }),
         }
     }
 }

@@ -12,6 +12,7 @@
 mod attr;
 mod connect;
 mod dir;
+mod fix;
 mod group;
 mod inode;
 mod repair;
@@ -22,10 +23,12 @@ mod tree;
 mod usage;
 mod vectors;
 
-pub use repair::repair;
+pub use fix::{Counts, Field, Fix, SuperField};
+pub use repair::{repair, Repaired};
 
 use crate::libvexfs::format::Superblock;
 use crate::libvexfs::journal::Store;
+use crate::libvexfs::tree::KIND_DATA;
 use core::fmt;
 use kernel::prelude::*;
 use usage::{Bits, Conflict, Usage};
@@ -39,8 +42,15 @@ pub struct Problem {
     pub bno: u64,
     /// What is wrong.
     pub what: String,
-    /// How it can be put right, if that loses nothing.
-    pub fix: Option<Fix>,
+    /// How it can be put right. None: it cannot.
+    pub fixes: Vec<Fix>,
+}
+
+impl Problem {
+    /// Whether putting it right loses nothing.
+    pub fn is_lossless(&self) -> bool {
+        !self.fixes.is_empty() && self.fixes.iter().all(Fix::is_lossless)
+    }
 }
 
 impl fmt::Display for Problem {
@@ -51,69 +61,6 @@ impl fmt::Display for Problem {
             (ino, bno) => write!(f, "inode {ino}, block {bno}: {}", self.what),
         }
     }
-}
-
-/// How to put something right. Each of them follows from structures that were found good.
-#[derive(Debug)]
-pub enum Fix {
-    /// Write the superblock over a copy of it.
-    Copy {
-        /// Where the copy lies.
-        bno: u64,
-    },
-    /// Write a region's bitmap and summary.
-    Region {
-        /// The group.
-        group: u32,
-        /// The region.
-        region: u32,
-        /// What is in use.
-        bits: Box<[u8]>,
-    },
-    /// Write the counts in a group's header.
-    Counts {
-        /// The group.
-        group: u32,
-        /// The right ones.
-        counts: Counts,
-    },
-    /// Write a field of an inode.
-    Inode {
-        /// The inode.
-        ino: u64,
-        /// Which field, and the right value.
-        field: Field,
-    },
-}
-
-/// A field of an inode that can be counted anew.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Field {
-    /// Blocks that belong to it.
-    Blocks(u64),
-    /// Links.
-    Links(u32),
-    /// Entries of a directory.
-    Entries(u64),
-    /// Bytes of a directory's entries.
-    Size(u64),
-}
-
-/// The counts of a group.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Free blocks.
-    pub free_blocks: u64,
-    /// Free inodes.
-    pub free_inodes: u64,
-    /// Directories.
-    pub dirs: u64,
-    /// Chunks.
-    pub chunks: u64,
-    /// Blocks of the chunk tree.
-    pub chunk_blocks: u64,
-    /// Blocks of the orphan tree.
-    pub orphan_blocks: u64,
 }
 
 /// Who wants to know.
@@ -139,6 +86,8 @@ pub struct Options {
     pub memory: u64,
     /// How many problems are enough: one lost block of pointers can make millions.
     pub max_problems: u64,
+    /// Do not go on when it is not even clear which inodes there are: what would be said then only follows from that.
+    pub structures_first: bool,
 }
 
 impl Default for Options {
@@ -146,6 +95,7 @@ impl Default for Options {
         Options {
             memory: 512 << 20,
             max_problems: 10_000,
+            structures_first: false,
         }
     }
 }
@@ -157,6 +107,8 @@ pub struct Outcome {
     pub problems: u64,
     /// Those of them that cannot be put right without loss.
     pub damage: u64,
+    /// Those of them that cannot be put right at all.
+    pub hopeless: u64,
     /// How to put the others right.
     pub fixes: Vec<Fix>,
     /// Too many problems, or interrupted: there may be more.
@@ -165,6 +117,8 @@ pub struct Outcome {
     pub orphans: u64,
     /// Inodes by type and blocks.
     pub totals: Totals,
+    /// What is in use, for a repair; complete only if there was memory for all of it.
+    usage: Option<Usage>,
 }
 
 /// What there is.
@@ -196,34 +150,65 @@ pub fn check<S: Store>(
     options: Options,
 ) -> Result<Outcome> {
     let group_count = sb.geometry.group_count;
-    let mut checker = Checker {
-        store,
-        sb,
-        reporter,
-        max_problems: options.max_problems,
-        outcome: Outcome::default(),
-        usage: Usage::new(sb.geometry, 0, options.memory),
-        first_pass: true,
-        stopped: false,
-        work: (0, 0),
-    };
-    checker.superblock();
+    let mut checker = Checker::new(store, sb, reporter, options);
+    checker.load_chunks()?;
+    checker.superblock()?;
     let mut first = 0;
     while first < group_count && !checker.stopped {
         checker.usage = Usage::new(sb.geometry, first, options.memory);
         // To visit all groups, and to compare those that are left; more passes show later.
         checker.work.1 = checker.work.0 + u64::from(group_count) + u64::from(group_count - first);
         checker.all_groups()?;
+        if options.structures_first && checker.structures_damaged() {
+            break;
+        }
         checker.compare_space();
         first = checker.usage.groups().end;
         checker.first_pass = false;
     }
-    if !checker.stopped {
+    if !checker.stopped && !(options.structures_first && checker.structures_damaged()) {
         checker.connectivity()?;
     }
     let mut outcome = checker.outcome;
-    outcome.incomplete = checker.stopped;
+    outcome.incomplete |= checker.stopped;
+    outcome.usage = Some(checker.usage);
     Ok(outcome)
+}
+
+/// Who claims blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Claimant {
+    /// A group for its own metadata, the journal, inodes.
+    Fixed(&'static str),
+    /// A tree, for a node that was found good.
+    Node(&'static str),
+    /// A file, for the extent at this logical block.
+    Extent(u64),
+}
+
+impl fmt::Display for Claimant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Claimant::Fixed(what) | Claimant::Node(what) => f.write_str(what),
+            Claimant::Extent(lblk) => write!(f, "extent at logical block {lblk}"),
+        }
+    }
+}
+
+/// A claim of blocks that several claim.
+struct Claim {
+    ino: u64,
+    by: Claimant,
+    bno: u64,
+    len: u64,
+}
+
+/// Blocks that several claim, and who does.
+#[derive(Default)]
+struct Watch {
+    /// Ranges, sorted and apart.
+    ranges: Vec<core::ops::Range<u64>>,
+    claims: Vec<Claim>,
 }
 
 /// A check under way.
@@ -231,9 +216,13 @@ struct Checker<'a, S> {
     store: &'a S,
     sb: &'a Superblock,
     reporter: &'a mut dyn Reporter,
-    max_problems: u64,
+    options: Options,
     outcome: Outcome,
     usage: Usage,
+    /// All chunks of inodes, sorted: first block, mask of free inodes. 16 bytes for 56 inodes.
+    chunks: Vec<(u64, u64)>,
+    /// For a repair: who claims what several claim.
+    watch: Option<Watch>,
     /// Later passes only look for blocks in use: everything else was said in the first.
     first_pass: bool,
     stopped: bool,
@@ -241,63 +230,105 @@ struct Checker<'a, S> {
 }
 
 impl<'a, S: Store> Checker<'a, S> {
+    fn new(
+        store: &'a S,
+        sb: &'a Superblock,
+        reporter: &'a mut dyn Reporter,
+        options: Options,
+    ) -> Self {
+        Checker {
+            store,
+            sb,
+            reporter,
+            options,
+            outcome: Outcome::default(),
+            usage: Usage::new(sb.geometry, 0, options.memory),
+            chunks: Vec::new(),
+            watch: None,
+            first_pass: true,
+            stopped: false,
+            work: (0, 0),
+        }
+    }
+
     fn report(&mut self, problem: Problem) {
         if self.stopped {
             return;
         }
         self.reporter.problem(&problem);
         self.outcome.problems += 1;
-        match problem.fix {
-            Some(fix) => self.outcome.fixes.push(fix),
-            None => self.outcome.damage += 1,
+        self.outcome.damage += u64::from(!problem.is_lossless());
+        self.outcome.hopeless += u64::from(problem.fixes.is_empty());
+        self.outcome.fixes.extend(problem.fixes);
+        if self.outcome.problems >= self.options.max_problems {
+            self.outcome.incomplete = true;
+            // A repair allocates among what nobody claims: it has to see all claims. So it goes on, and keeps no more.
+            if self.options.structures_first {
+                self.first_pass = false;
+            } else {
+                self.stopped = true;
+            }
         }
-        self.stopped = self.outcome.problems >= self.max_problems;
+    }
+
+    /// Whether it is unclear which inodes there are.
+    fn structures_damaged(&self) -> bool {
+        let first = |fix: &Fix| fix.stage() == fix::Stage::Structures;
+        self.outcome.fixes.iter().any(first)
     }
 
     /// Reports what cannot be put right. In later passes it was said before.
     fn bad(&mut self, ino: u64, bno: u64, what: impl Into<String>) {
-        if self.first_pass {
-            self.report(Problem {
-                ino,
-                bno,
-                what: what.into(),
-                fix: None,
-            });
-        }
+        self.wrong_by(ino, bno, what, Vec::new());
     }
 
     /// Reports what can be put right.
     fn wrong(&mut self, ino: u64, bno: u64, what: impl Into<String>, fix: Fix) {
+        self.wrong_by(ino, bno, what, vec![fix]);
+    }
+
+    /// Reports what several changes put right.
+    fn wrong_by(&mut self, ino: u64, bno: u64, what: impl Into<String>, fixes: Vec<Fix>) {
         if self.first_pass {
             self.report(Problem {
                 ino,
                 bno,
                 what: what.into(),
-                fix: Some(fix),
+                fixes,
             });
         }
     }
 
     /// Claims blocks for somebody. Says false if they are not all there to be had.
-    fn claim(&mut self, ino: u64, bno: u64, len: u64, what: &str) -> bool {
+    fn claim(&mut self, ino: u64, bno: u64, len: u64, by: Claimant) -> bool {
+        if let Some(watch) = &mut self.watch {
+            let end = bno.saturating_add(len);
+            let at = watch.ranges.partition_point(|r| r.end <= bno);
+            if watch.ranges.get(at).is_some_and(|r| r.start < end) {
+                watch.claims.push(Claim { ino, by, bno, len });
+            }
+        }
         match self.usage.claim(bno, len) {
             Ok(()) => true,
             Err(Conflict::Outside) => {
-                self.bad(
-                    ino,
-                    bno,
-                    format!("{what}: {len} blocks are not within the volume"),
-                );
+                let what = format!("{by}: {len} blocks are not within the volume");
+                let fixes = match by {
+                    Claimant::Extent(lblk) => {
+                        vec![Fix::drop_record(ino, KIND_DATA, lblk.into())]
+                    }
+                    _ => Vec::new(),
+                };
+                self.wrong_by(ino, bno, what, fixes);
                 false
             }
             Err(Conflict::Twice(at)) => {
                 // The other owner may belong to an earlier pass of its own: say it in whichever pass sees it.
-                let what = format!("{what}: the block belongs to something else, too");
+                let what = format!("{by}: the block belongs to something else, too");
                 self.report(Problem {
                     ino,
                     bno: at,
                     what,
-                    fix: None,
+                    fixes: vec![Fix::Shared { bno, len }],
                 });
                 false
             }

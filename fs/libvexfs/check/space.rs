@@ -57,16 +57,16 @@ impl<S: Store> Checker<'_, S> {
                         None => [0; BITMAP_BYTES][..].into(),
                     };
                     let bno = self.sb.geometry.bitmap(group, region);
-                    let fix = Some(Fix::Region {
+                    let fixes = vec![Fix::Region {
                         group,
                         region,
                         bits,
-                    });
+                    }];
                     self.report(Problem {
                         ino: 0,
                         bno,
                         what,
-                        fix,
+                        fixes,
                     });
                 }
             }

@@ -6,8 +6,9 @@
 //! is long enough, and can be measured by checksums of the same version.
 
 use super::attr::Attrs;
+use super::inode::VERSION_SANE;
 use super::tree::{walk, Event};
-use super::Checker;
+use super::{Checker, Field, Fix};
 use crate::libvexfs::attr::{key, kind, KIND_SHIFT};
 use crate::libvexfs::format::extent::{Extent, State};
 use crate::libvexfs::format::inode::STATE_ARCHIVED;
@@ -16,6 +17,7 @@ use crate::libvexfs::journal::{Store, BLOCK_SIZE};
 use crate::libvexfs::staging::copy::{Copy, SUMS, SUMS_LEN};
 use crate::libvexfs::staging::volume::Volume;
 use crate::libvexfs::staging::CHUNK_BLOCKS;
+use crate::libvexfs::tree::{KIND_ATTR, KIND_DATA};
 use kernel::prelude::*;
 use std::collections::BTreeMap;
 
@@ -44,7 +46,21 @@ impl<S: Store> Checker<'_, S> {
             _ => return Ok(false),
         };
         if !right {
-            self.bad(i.ino, bno, format!("impossible record of kind {record}"));
+            let what = format!("impossible record of kind {record}");
+            let at = key(record, rest);
+            let version = match record {
+                kind::COPY => Copy::parse(at, value).map_or(0, |c| c.version),
+                kind::CHUNKSUM => le64(value, 0),
+                _ => 0,
+            };
+            // A version that the inode never had may mean that its own is wrong.
+            let later = i.is_reg() && version > i.data_version && version < VERSION_SANE;
+            let fix = if later {
+                Fix::field(i.ino, Field::DataVersionAtLeast(version))
+            } else {
+                Fix::drop_record(i.ino, KIND_ATTR, at)
+            };
+            self.wrong(i.ino, bno, what, fix);
         }
         Ok(true)
     }
@@ -59,7 +75,9 @@ impl<S: Store> Checker<'_, S> {
             return;
         }
         if attrs.count(kind::COPY) > 0 && i.state & STATE_ARCHIVED == 0 {
-            self.bad(i.ino, 0, "copies of a file that is not marked as archived");
+            let what = "copies of a file that is not marked as archived";
+            let fix = Fix::field(i.ino, Field::StateSet(STATE_ARCHIVED));
+            self.wrong(i.ino, 0, what, fix);
         }
         // What cannot be read was reported by those who walked the trees before.
         if offline && self.offline_extents(i).is_err() {
@@ -121,7 +139,9 @@ impl<S: Store> Checker<'_, S> {
                     "no {missing} of version {src_version} for the offline blocks from {} on",
                     e.lblk
                 );
-                self.bad(i.ino, bno, what);
+                // Nobody has these bytes any more: a hole is left.
+                let fix = Fix::drop_record(i.ino, KIND_DATA, e.key());
+                self.wrong(i.ino, bno, what, fix);
             }
             Ok(true)
         })

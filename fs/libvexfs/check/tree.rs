@@ -10,7 +10,7 @@ use kernel::prelude::*;
 
 /// What a walk comes across.
 pub(super) enum Event<'a> {
-    /// A node in a block of its own. Say false not to look into it.
+    /// A node in a block of its own, which says that it is this tree's. Say false not to look into it.
     Node(u64),
     /// A record; `bno` is the node's block, or that of the owner.
     Record {
@@ -103,8 +103,8 @@ impl<S: Store> Walk<'_, '_, S> {
     }
 
     fn child(&mut self, bno: u64, level: u8, range: Range) -> Result {
-        if !(self.f)(Event::Node(bno))? {
-            return Ok(());
+        if bno >= self.store.block_count() {
+            return bad(self.f, bno, "a node that is not within the volume");
         }
         let block = match self.store.read(bno) {
             Ok(block) => block,
@@ -117,7 +117,9 @@ impl<S: Store> Walk<'_, '_, S> {
         match Node::open(node::page(&data)) {
             Ok(node) if node.level() != level => bad(self.f, bno, "a tree node of the wrong level"),
             Ok(node) if node.count() == 0 => bad(self.f, bno, "an empty tree node"),
-            Ok(node) => self.node(bno, node, range),
+            // Only now it is clear that the block is this tree's, and nobody else's.
+            Ok(node) if (self.f)(Event::Node(bno))? => self.node(bno, node, range),
+            Ok(_) => Ok(()),
             Err(_) => bad(self.f, bno, "a tree node contradicts itself"),
         }
     }

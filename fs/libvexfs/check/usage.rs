@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 pub(super) type Bits = [u8; BITMAP_BYTES];
 
 /// The blocks in use among those of some groups.
+#[derive(Debug)]
 pub(super) struct Usage {
     geometry: Geometry,
     groups: core::ops::Range<u32>,
@@ -84,6 +85,19 @@ impl Usage {
             at += n;
         }
         twice.map_or(Ok(()), |bno| Err(Conflict::Twice(bno)))
+    }
+
+    /// Takes over all that `other` knows.
+    pub(super) fn merge(&mut self, other: &Usage) {
+        for (at, bits) in &other.regions {
+            let mine = self
+                .regions
+                .entry(*at)
+                .or_insert_with(|| Box::new([0; BITMAP_BYTES]));
+            for (a, b) in mine.iter_mut().zip(bits.iter()) {
+                *a |= b;
+            }
+        }
     }
 
     /// The bits of a region, if anything in it is in use.

@@ -7,12 +7,14 @@
 //! hashes. Vectors themselves are file data: `search` and `get` verify their checksums.
 
 use super::attr::Attrs;
+use super::inode::VERSION_SANE;
 use super::tree::{walk, Event};
-use super::Checker;
-use crate::libvexfs::attr::kind;
+use super::{Checker, Field, Fix};
+use crate::libvexfs::attr::{key as attr_key, kind};
 use crate::libvexfs::format::inode::{STATE_EMBEDDED, STATE_INTERNAL};
 use crate::libvexfs::format::{le32, Inode};
 use crate::libvexfs::journal::Store;
+use crate::libvexfs::tree::KIND_ATTR;
 use crate::libvexfs::vector::slots::{Counts, FreeSlot};
 use crate::libvexfs::vector::stale::{Range, RANGES_MAX};
 use crate::libvexfs::vector::{key, Collection, Record};
@@ -56,13 +58,30 @@ impl<S: Store> Checker<'_, S> {
         };
         let internal = i.state & STATE_INTERNAL != 0;
         if !right || (OF_COLLECTIONS.contains(&record) && !internal) {
-            self.bad(
-                i.ino,
-                bno,
-                format!("vectors: an impossible record of kind {record}"),
-            );
+            let what = format!("vectors: an impossible record of kind {record}");
+            let fix = self.vector_fix(i, record, rest, value);
+            self.wrong(i.ino, bno, what, fix);
         }
         Ok(true)
+    }
+
+    /// What makes a record possible: it goes, unless it is the inode that forgot about it.
+    fn vector_fix(&self, i: &Inode, record: u8, rest: u128, value: &[u8]) -> Fix {
+        let remembers = i.state & STATE_EMBEDDED != 0 || !i.is_reg();
+        let range = Range::parse(rest, value).ok();
+        let known = u32::try_from(rest).is_ok_and(|id| (1..self.sb.next_collection).contains(&id));
+        match (record, range) {
+            (kind::STALE, Some(r)) if r.version > i.data_version && r.version < VERSION_SANE => {
+                Fix::field(i.ino, Field::DataVersionAtLeast(r.version))
+            }
+            (kind::STALE, Some(r)) if r.version <= i.data_version && !remembers => {
+                Fix::field(i.ino, Field::StateSet(STATE_EMBEDDED))
+            }
+            (key::EMBEDDED_IN, _) if known && value.is_empty() && !remembers => {
+                Fix::field(i.ino, Field::StateSet(STATE_EMBEDDED))
+            }
+            _ => Fix::drop_record(i.ino, KIND_ATTR, attr_key(record, rest)),
+        }
     }
 
     /// Checks an inode when all of its records were seen.
@@ -72,18 +91,29 @@ impl<S: Store> Checker<'_, S> {
             return;
         }
         if attrs.count(kind::STALE) > RANGES_MAX as u64 {
-            self.bad(i.ino, 0, "vectors: too many changed ranges");
-        }
-        if i.marked_version > i.data_version {
-            self.bad(
-                i.ino,
-                0,
-                "vectors: a version is described that the file never had",
-            );
+            let fixes = self.surplus_ranges(i);
+            self.wrong_by(i.ino, 0, "vectors: too many changed ranges", fixes);
         }
         if OF_COLLECTIONS.iter().any(|k| attrs.count(*k) != 0) {
             self.collection_inode(i, attrs);
         }
+    }
+
+    /// Takes ranges out until there are as many as there may be.
+    fn surplus_ranges(&mut self, i: &Inode) -> Vec<Fix> {
+        let mut keys = Vec::new();
+        let _ = walk(self.store, i.attr_root(), &mut |event| {
+            if let Event::Record { key: at, .. } = event {
+                if key::kind(at) == kind::STALE {
+                    keys.push(at);
+                }
+            }
+            Ok(true)
+        });
+        let surplus = keys.into_iter().skip(RANGES_MAX);
+        surplus
+            .map(|key| Fix::drop_record(i.ino, KIND_ATTR, key))
+            .collect()
     }
 
     fn collection_inode(&mut self, i: &Inode, attrs: &Attrs) {
@@ -97,8 +127,10 @@ impl<S: Store> Checker<'_, S> {
         if walked.is_err() {
             return;
         }
+        let ino = i.ino;
+        let mut say = |what: String| self.wrong(ino, 0, what, Fix::Collection { ino });
         let Some(counts) = seen.counts else {
-            return self.bad(i.ino, 0, "vectors: the totals are missing");
+            return say("vectors: the totals are missing".to_owned());
         };
         for (kind, what, wanted) in [
             (key::SLOT, "records", counts.live),
@@ -108,26 +140,18 @@ impl<S: Store> Checker<'_, S> {
         ] {
             let found = attrs.count(kind);
             if found != wanted {
-                self.bad(
-                    i.ino,
-                    0,
-                    format!("vectors: {found} {what}, rightly {wanted}"),
-                );
+                say(format!("vectors: {found} {what}, rightly {wanted}"));
             }
         }
         let next = u64::from(counts.next);
         if seen.slots != u128::from(next) * u128::from(next.saturating_sub(1)) / 2 {
-            self.bad(
-                i.ino,
-                0,
-                "vectors: a slot is neither free nor in use, or both",
-            );
+            say("vectors: a slot is neither free nor in use, or both".to_owned());
         }
         if seen.keys != 0 {
-            self.bad(i.ino, 0, "vectors: a key leads to another record's slot");
+            say("vectors: a key leads to another record's slot".to_owned());
         }
         if seen.owners != 0 {
-            self.bad(i.ino, 0, "vectors: a record is missing at its owner");
+            say("vectors: a record is missing at its owner".to_owned());
         }
     }
 }

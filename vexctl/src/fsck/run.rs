@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The steps of a check: superblock, journal, structures, orphans, repair.
 
-use super::report::Printer;
-use super::{Args, Mode, CLEAN, FIXED, LEFT};
+use super::report::{Printer, Progress};
+use super::signals::Signals;
+use super::{Args, Mode, CANCELLED, CLEAN, FIXED, LEFT};
 use crate::device::{self, Access};
 use crate::error::HintExt;
 use crate::output::Output;
@@ -19,11 +20,8 @@ use vexfs::libvexfs::journal::host::{Disk, Log, Replay};
 use vexfs::libvexfs::journal::Store;
 use vexfs::volume;
 
-/// How often to repair before giving up.
-const ROUNDS: usize = 4;
-
 /// Runs a check and returns its exit code.
-pub fn run(args: &Args, out: &Output) -> Result<u8> {
+pub fn run(args: &Args, progress: Option<u32>, out: &Output) -> Result<u8> {
     if !args.verbose {
         // What the file system would tell the kernel's log is told here as problems.
         kernel::print::set_level(0);
@@ -35,10 +33,15 @@ pub fn run(args: &Args, out: &Output) -> Result<u8> {
         Access::WriteAlone
     };
     let disk = device::open(&args.device, access)?;
+    let name = args.device.display().to_string();
     let mut run = Run {
         args,
         out,
         mode,
+        signals: Signals::catch()?,
+        progress: progress
+            .filter(|fd| *fd > 0)
+            .and_then(|fd| Progress::to(fd, &name)),
         fixed: false,
         left: false,
     };
@@ -65,6 +68,8 @@ struct Run<'a> {
     args: &'a Args,
     out: &'a Output,
     mode: Mode,
+    signals: Signals,
+    progress: Option<Progress>,
     fixed: bool,
     left: bool,
 }
@@ -85,6 +90,9 @@ impl Run<'_> {
             Mode::Ask => {
                 eprint!("{question} (y/N) ");
                 io::stderr().flush()?;
+                if !self.signals.wait_for_input()? {
+                    return Ok(false);
+                }
                 let mut answer = String::new();
                 io::stdin().read_line(&mut answer)?;
                 Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
@@ -94,28 +102,29 @@ impl Run<'_> {
 
     /// The superblock, from a copy if need be and allowed.
     fn superblock(&mut self, disk: &FileDisk) -> Result<Option<Superblock>> {
-        let e = match volume::superblock(disk) {
-            Ok(sb) => return Ok(Some(sb)),
-            Err(e) => e,
+        let best = match (volume::best_superblock(disk), volume::superblock(disk)) {
+            (Some(best), _) => best,
+            (None, e) => {
+                let e = e.err().unwrap_or(kernel::error::code::EINVAL);
+                return Err(anyhow!(
+                    "{}: no VexFS superblock here ({e})",
+                    self.args.device.display()
+                ))
+                .hint("is it the right device? wipefs DEVICE tells what is on it");
+            }
         };
-        let Some((bno, copy)) = volume::find_copy(disk) else {
-            return Err(anyhow!(
-                "{}: no VexFS superblock here ({e})",
-                self.args.device.display()
-            ))
-            .hint("is it the right device? wipefs DEVICE tells what is on it");
-        };
-        self.say(
-            0,
-            &format!("the superblock is damaged; block {bno} has a copy of it"),
-            true,
-        );
+        if best.from == 0 {
+            return Ok(Some(best.sb));
+        }
+        let from = best.from;
+        let what = format!("the superblock is damaged; block {from} has a copy of it");
+        self.say(0, &what, true);
         if !self.may("Write the copy over it?", false)? {
             return Ok(None);
         }
-        volume::write_superblock(disk, &copy).context("cannot write the superblock")?;
+        volume::write_superblock(disk, &best.sb).context("cannot write the superblock")?;
         self.fixed = true;
-        Ok(Some(copy))
+        Ok(Some(best.sb))
     }
 
     /// What the journal holds.
@@ -161,6 +170,9 @@ impl Run<'_> {
             volume::superblock(&overlay).context("the superblock is damaged in the journal")?;
         let store = FileStore::read_only(overlay, sb.csum_seed);
         let outcome = self.check(&store, &sb)?;
+        if self.signals.came() {
+            return Ok(CANCELLED);
+        }
         self.left |= outcome.problems > 0;
         self.finish(&sb, &outcome, replayed)
     }
@@ -180,19 +192,10 @@ impl Run<'_> {
             .context("the journal cannot be replayed")?;
         let sb = volume::superblock(&disk).context("the superblock is damaged in the journal")?;
         let store = FileStore::new(disk, sb.csum_seed, Log::new(journal)?);
-        let mut outcome = self.check(&store, &sb)?;
-        let fixable = |o: &Outcome| o.problems > 0 && o.damage == 0 && !o.incomplete;
-        if fixable(&outcome) && self.may("Put it right?", false)? {
-            // Sums follow from parts: what is put right in one round may show what is wrong in the next.
-            for _ in 0..ROUNDS {
-                check::repair(&store, &sb, &outcome.fixes).context("cannot write what is right")?;
-                self.out.note("checking again");
-                outcome = self.check(&store, &sb)?;
-                if !fixable(&outcome) {
-                    break;
-                }
-            }
-            self.fixed = true;
+        let (sb, outcome) = self.repair(&store, &sb)?;
+        if self.signals.came() {
+            store.close()?;
+            return Ok(CANCELLED);
         }
         if outcome.problems > 0 || outcome.incomplete {
             self.left = true;
@@ -219,15 +222,51 @@ impl Run<'_> {
         Ok(fs.superblock())
     }
 
-    fn check<S: Store>(&self, store: &S, sb: &Superblock) -> Result<Outcome> {
+    fn check<S: Store>(&mut self, store: &S, sb: &Superblock) -> Result<Outcome> {
         let options = check::Options {
             memory: self.args.memory.max(1) << 20,
             ..check::Options::default()
         };
-        let mut printer = Printer::new(self.out);
+        let mut printer = Printer::for_check(self.out, &self.signals, self.progress.as_mut());
         let outcome = check::check(store, sb, &mut printer, options)?;
         printer.finish(outcome.problems);
         Ok(outcome)
+    }
+
+    /// Checks, and puts right what may be.
+    fn repair(
+        &mut self,
+        store: &FileStore<FileDisk>,
+        sb: &Superblock,
+    ) -> Result<(Superblock, Outcome)> {
+        // Without the right to change anything, memory can be bounded.
+        if self.mode == Mode::Ask && !io::stdin().is_terminal() {
+            return Ok((sb.clone(), self.check(store, sb)?));
+        }
+        let mut progress = self.progress.take();
+        let mut printer = Printer::for_check(self.out, &self.signals, progress.as_mut());
+        let mut asked = Ok(true);
+        let done = check::repair(
+            store,
+            store.disk(),
+            sb,
+            &mut printer,
+            check::Options::default(),
+            &mut |outcome| {
+                let question = if outcome.damage > 0 {
+                    "Put it right? What cannot be kept is cut."
+                } else {
+                    "Put it right?"
+                };
+                asked = self.may(question, outcome.damage > 0);
+                Ok(matches!(asked, Ok(true)))
+            },
+        )
+        .context("cannot write what is right")?;
+        asked?;
+        printer.finish(done.outcome.problems);
+        self.fixed |= done.changed;
+        Ok((done.sb, done.outcome))
     }
 
     /// The last line, and the code.

@@ -249,10 +249,7 @@ fn damage_in_tree_nodes_is_found() {
         &s.with(inner, |b| put64(b, child, second)),
         "belongs to something else, too",
     );
-    s.expect(
-        &s.with(inner, |b| put64(b, child, inner)),
-        "belongs to something else, too",
-    );
+    s.expect(&s.with(inner, |b| put64(b, child, inner)), "wrong level");
     // A separator that is too high leaves keys on the wrong side of it.
     s.expect(
         &s.with(inner, |b| {
@@ -341,7 +338,10 @@ fn damage_in_directories_is_found() {
         "impossible directory entry",
     );
     s.expect(&s.with(leaf, |b| b[at + 9] = b'Q'), "in the wrong place");
-    s.expect(&s.with(leaf, |b| b[at + 9] = b'Q'), "is wrong");
+    s.expect(
+        &s.with(leaf, |b| b[at + 9] = b'Q'),
+        "has another entry in place",
+    );
     s.expect(
         &s.with(leaf, |b| put64(b, at, s.sb.root_ino)),
         "can have no name",

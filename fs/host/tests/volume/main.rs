@@ -5,6 +5,7 @@
 mod cuts;
 mod damage;
 mod making;
+mod mend;
 mod repair;
 mod sample;
 mod workload;

@@ -2,16 +2,15 @@
 
 //! What fsck does beyond finding: loops, repairs, and not falling over.
 
+use crate::mend::{mend, open_store};
 use crate::sample::{edit, sample};
 use crate::workload::{describe, Work};
 use crate::{assert_clean, check_store};
 use vexfs::crash::Random;
-use vexfs::file_store::FileStore;
-use vexfs::libvexfs::check::repair;
 use vexfs::libvexfs::format::geometry::Geometry;
 use vexfs::libvexfs::format::inode::place;
 use vexfs::libvexfs::format::{put16, put64};
-use vexfs::libvexfs::journal::host::{Disk, Log, Replay};
+use vexfs::libvexfs::journal::host::Disk;
 use vexfs::libvexfs::journal::BLOCK_SIZE;
 use vexfs::libvexfs::mkfs::MIN_BLOCKS;
 use vexfs::volume;
@@ -70,21 +69,14 @@ fn counts_and_bitmaps_are_put_right() {
     edit(&disk, seed, g.group_start(3), |b| b.fill(0));
     disk.write(g.bitmap(1, 0), &[7; BLOCK_SIZE]).unwrap();
     // As fsck does: such a volume cannot be mounted.
-    let journal = Replay::open(&disk, volume::region(&s.sb).unwrap())
-        .unwrap()
-        .apply(&disk, false)
-        .unwrap();
-    let store = FileStore::new(&disk, seed, Log::new(journal).unwrap());
+    let store = open_store(&disk, &s.sb);
     let (outcome, problems) = check_store(&store, &s.sb);
     assert!(
         outcome.problems >= 9 && outcome.damage == 0,
         "{problems:#?}"
     );
-    repair(&store, &s.sb, &outcome.fixes).unwrap();
-    let (outcome, problems) = check_store(&store, &s.sb);
-    assert!(outcome.damage == 0, "{problems:#?}");
-    // Counts of groups follow from summaries that were put right in the same run.
-    repair(&store, &s.sb, &outcome.fixes).unwrap();
+    let (done, _) = mend(&store, &s.sb);
+    assert!(done.changed && done.outcome.problems == 0);
     assert_clean(&store, &s.sb, "after the repair");
     store.close().unwrap();
     assert_eq!(describe(&volume::open(&disk).unwrap()), s.state);
