@@ -166,7 +166,8 @@ pub fn check<S: Store>(
         first = checker.usage.groups().end;
         checker.first_pass = false;
     }
-    if !checker.stopped && !(options.structures_first && checker.structures_damaged()) {
+    let vain = options.structures_first && checker.structures_damaged();
+    if !checker.stopped && !vain {
         checker.connectivity()?;
     }
     let mut outcome = checker.outcome;

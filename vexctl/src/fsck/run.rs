@@ -306,7 +306,7 @@ impl Run<'_> {
             t.free_blocks,
             sb.geometry.block_count,
         ));
-        if code == LEFT && self.mode != Mode::Yes && outcome.damage == 0 {
+        if code == LEFT && self.mode != Mode::Yes && outcome.hopeless == 0 {
             self.out.note(&format!(
                 "run fsck.vexfs -y {} to put it right",
                 self.args.device.display()

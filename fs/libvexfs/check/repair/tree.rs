@@ -9,7 +9,7 @@ use crate::libvexfs::journal::{BlockMut, Store, Trans};
 use crate::libvexfs::tree::node::{self, NodeMut, INTERIOR_ENTRY, PAGE_HEADER, PAYLOAD, SLOT};
 use crate::libvexfs::tree::{init_root, Owner, MAX_HEIGHT};
 use kernel::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::btree_map::{BTreeMap, Entry};
 
 /// New blocks in one transaction.
 const BATCH: usize = 8;
@@ -100,14 +100,13 @@ impl<S: Store> Repair<'_, S> {
                 _ if value.is_none() => continue,
                 _ => return Ok(false),
             };
-            if !changed.contains_key(&leaf.bno) {
-                changed.insert(leaf.bno, self.records_at(leaf.bno)?);
-            }
-            if let Some(records) = changed.get_mut(&leaf.bno) {
-                match value {
-                    Some(value) => drop(records.insert(*key, value.clone())),
-                    None => drop(records.remove(key)),
-                }
+            let records = match changed.entry(leaf.bno) {
+                Entry::Occupied(there) => there.into_mut(),
+                Entry::Vacant(room) => room.insert(self.records_at(leaf.bno)?),
+            };
+            match value {
+                Some(value) => drop(records.insert(*key, value.clone())),
+                None => drop(records.remove(key)),
             }
         }
         let whole = harvest.leaves.iter().all(|leaf| leaf.records.is_none());
