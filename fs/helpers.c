@@ -102,6 +102,11 @@ bool vexfs_helper_sb_rdonly(const struct super_block *sb)
 	return sb_rdonly(sb);
 }
 
+bool vexfs_helper_sb_ro_changes(const struct super_block *sb)
+{
+	return READ_ONCE(sb->s_readonly_remount);
+}
+
 void vexfs_helper_sb_start_write(struct super_block *sb)
 {
 	sb_start_write(sb);

@@ -153,6 +153,7 @@ void vexfs_helper_inode_set_ctime(struct inode *inode, time64_t sec, long nsec);
 void vexfs_helper_set_i_fop(struct inode *inode,
 			    const struct file_operations *fop);
 void vexfs_helper_inode_lock(struct inode *inode);
+int vexfs_helper_inode_lock_killable(struct inode *inode);
 void vexfs_helper_inode_unlock(struct inode *inode);
 bool vexfs_helper_inode_trylock(struct inode *inode);
 void vexfs_helper_inode_lock_shared(struct inode *inode);
@@ -186,6 +187,8 @@ bool vexfs_helper_dir_emit_dots(struct file *file, struct dir_context *ctx);
 /* --- Super blocks -------------------------------------------------------- */
 
 bool vexfs_helper_sb_rdonly(const struct super_block *sb);
+/* Between read-only and writable, one way or the other. */
+bool vexfs_helper_sb_ro_changes(const struct super_block *sb);
 void vexfs_helper_sb_start_write(struct super_block *sb);
 void vexfs_helper_sb_end_write(struct super_block *sb);
 void vexfs_helper_sb_start_intwrite(struct super_block *sb);
@@ -218,6 +221,10 @@ void *vexfs_helper_folio_address(const struct folio *folio);
 void vexfs_helper_folio_put(struct folio *folio);
 void vexfs_helper_folio_unlock(struct folio *folio);
 bool vexfs_helper_folio_test_uptodate(const struct folio *folio);
+/* NULL when the folio is not cached and uptodate; never an error pointer. */
+struct folio *
+vexfs_helper_filemap_get_folio_uptodate(struct address_space *mapping,
+					pgoff_t index);
 struct folio *vexfs_helper_read_mapping_folio(struct address_space *mapping,
 					      pgoff_t index, struct file *file);
 void vexfs_helper_mapping_set_large_folios(struct address_space *mapping);
@@ -226,6 +233,9 @@ void vexfs_helper_filemap_invalidate_unlock(struct address_space *mapping);
 void vexfs_helper_filemap_invalidate_lock_shared(struct address_space *mapping);
 void vexfs_helper_filemap_invalidate_unlock_shared(
 	struct address_space *mapping);
+/* Takes all folios out of the mapping; -EBUSY if one is dirty or pinned. */
+int vexfs_helper_drop_folios(struct address_space *mapping);
+bool vexfs_helper_has_pinned_folios(struct address_space *mapping);
 size_t vexfs_helper_iov_iter_count(const struct iov_iter *iter);
 struct inode *vexfs_helper_vmf_inode(const struct vm_fault *vmf);
 struct file *vexfs_helper_vmf_file(const struct vm_fault *vmf);
@@ -267,13 +277,12 @@ void vexfs_helper_init_waitqueue_head(struct wait_queue_head *wq,
 				      struct lock_class_key *key);
 void vexfs_helper_wake_up_all(struct wait_queue_head *wq);
 /*
- * Sleep until cond(data) is true or a fatal signal (any signal, for the
- * _interruptible form) arrives: 0 or -ERESTARTSYS.
+ * Sleeps until cond(data) is true, for at most so many milliseconds (0: however
+ * long it takes), or until a signal arrives: one that kills, or any.
  */
-int vexfs_helper_wait_event_killable(struct wait_queue_head *wq,
-				     bool (*cond)(void *), void *data);
-int vexfs_helper_wait_event_interruptible(struct wait_queue_head *wq,
-					  bool (*cond)(void *), void *data);
+long vexfs_helper_wait_event_timeout(struct wait_queue_head *wq,
+				     bool (*cond)(void *), void *data,
+				     bool fatal, unsigned int ms);
 void vexfs_helper_poll_wait(struct file *file, struct wait_queue_head *wq,
 			    struct poll_table_struct *table);
 void vexfs_helper_init_work(struct work_struct *work, work_func_t func);

@@ -114,6 +114,11 @@ void vexfs_helper_inode_lock(struct inode *inode)
 	inode_lock(inode);
 }
 
+int vexfs_helper_inode_lock_killable(struct inode *inode)
+{
+	return inode_lock_killable(inode);
+}
+
 void vexfs_helper_inode_unlock(struct inode *inode)
 {
 	inode_unlock(inode);

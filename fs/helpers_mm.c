@@ -39,6 +39,22 @@ bool vexfs_helper_folio_test_uptodate(const struct folio *folio)
 	return folio_test_uptodate(folio);
 }
 
+struct folio *
+vexfs_helper_filemap_get_folio_uptodate(struct address_space *mapping,
+					pgoff_t index)
+{
+	struct folio *folio = filemap_get_folio(mapping, index);
+
+	if (IS_ERR(folio))
+		return NULL;
+	if (!folio_test_uptodate(folio)) {
+		folio_put(folio);
+		return NULL;
+	}
+	folio_mark_accessed(folio);
+	return folio;
+}
+
 struct folio *vexfs_helper_read_mapping_folio(struct address_space *mapping,
 					      pgoff_t index, struct file *file)
 {
@@ -69,6 +85,61 @@ void vexfs_helper_filemap_invalidate_unlock_shared(
 	struct address_space *mapping)
 {
 	filemap_invalidate_unlock_shared(mapping);
+}
+
+/*
+ * A folio that is locked and in no page table is pinned by nobody new: faults
+ * need its lock to map it, and lockless walks find it gone.
+ */
+static int vexfs_drop_folio(struct address_space *mapping, struct folio *folio)
+{
+	if (folio->mapping != mapping)
+		return 0;
+	folio_wait_writeback(folio);
+	if (folio_mapped(folio))
+		unmap_mapping_pages(mapping, folio->index,
+				    folio_nr_pages(folio), false);
+	if (folio_test_dirty(folio) || folio_maybe_dma_pinned(folio))
+		return -EBUSY;
+	return generic_error_remove_folio(mapping, folio);
+}
+
+int vexfs_helper_drop_folios(struct address_space *mapping)
+{
+	struct folio_batch batch;
+	pgoff_t index = 0;
+	int error = 0;
+
+	folio_batch_init(&batch);
+	while (!error && filemap_get_folios(mapping, &index, -1, &batch)) {
+		for (unsigned int i = 0; !error && i < folio_batch_count(&batch);
+		     i++) {
+			struct folio *folio = batch.folios[i];
+
+			folio_lock(folio);
+			error = vexfs_drop_folio(mapping, folio);
+			folio_unlock(folio);
+		}
+		folio_batch_release(&batch);
+		cond_resched();
+	}
+	return error;
+}
+
+bool vexfs_helper_has_pinned_folios(struct address_space *mapping)
+{
+	struct folio_batch batch;
+	pgoff_t index = 0;
+	bool pinned = false;
+
+	folio_batch_init(&batch);
+	while (!pinned && filemap_get_folios(mapping, &index, -1, &batch)) {
+		for (unsigned int i = 0; i < folio_batch_count(&batch); i++)
+			pinned |= folio_maybe_dma_pinned(batch.folios[i]);
+		folio_batch_release(&batch);
+		cond_resched();
+	}
+	return pinned;
 }
 
 size_t vexfs_helper_iov_iter_count(const struct iov_iter *iter)
@@ -115,16 +186,15 @@ void vexfs_helper_wake_up_all(struct wait_queue_head *wq)
 	wake_up_all(wq);
 }
 
-int vexfs_helper_wait_event_killable(struct wait_queue_head *wq,
-				     bool (*cond)(void *), void *data)
+long vexfs_helper_wait_event_timeout(struct wait_queue_head *wq,
+				     bool (*cond)(void *), void *data,
+				     bool fatal, unsigned int ms)
 {
-	return wait_event_killable(*wq, cond(data));
-}
+	long ticks = ms ? (long)msecs_to_jiffies(ms) : MAX_SCHEDULE_TIMEOUT;
 
-int vexfs_helper_wait_event_interruptible(struct wait_queue_head *wq,
-					  bool (*cond)(void *), void *data)
-{
-	return wait_event_interruptible(*wq, cond(data));
+	if (fatal)
+		return wait_event_killable_timeout(*wq, cond(data), ticks);
+	return wait_event_interruptible_timeout(*wq, cond(data), ticks);
 }
 
 void vexfs_helper_poll_wait(struct file *file, struct wait_queue_head *wq,

@@ -47,6 +47,17 @@ not() {
 	fi
 }
 
+# exits STATUS COMMAND...: the command must end with this status.
+exits() {
+	local want=$1 is=0
+	shift
+	"$@" || is=$?
+	if [ "$is" != "$want" ]; then
+		echo "(status $is, not $want: $*)"
+		return 1
+	fi
+}
+
 # fails ERRNO-TEXT NAME COMMAND...: the command must fail and its output must hold the text.
 fails() {
 	local text=$1 name=$2 out begin status

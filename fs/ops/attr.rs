@@ -2,7 +2,7 @@
 
 //! Changing and showing attributes.
 
-use super::truncate;
+use super::{staging, truncate};
 use crate::libvexfs::{
     credits,
     format::Time,
@@ -18,6 +18,10 @@ use kernel::prelude::*;
 /// What the VFS says of the permission to; the journal's and those of changing the size.
 pub(crate) fn set(inode: &VexInode, change: &Change) -> Result {
     inode.check_running()?;
+    if let Some(size) = change.size() {
+        // The lock may be let go here: what the VFS checks comes afterwards.
+        staging::before_resize(inode, size)?;
+    }
     change.prepare()?;
     if let Some(size) = change.size() {
         // truncate(2) leaves it to us whether that is a change, ftruncate(2) does not.

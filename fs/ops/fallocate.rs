@@ -20,7 +20,8 @@ use crate::libvexfs::format::inode::STATE_OFFLINE;
 use crate::libvexfs::format::Inode;
 use crate::libvexfs::journal::{Store as _, Trans as _};
 use crate::ops::file::{before_change, sync_metadata};
-use crate::ops::{aops, aops::settled, staging, truncate};
+use crate::ops::staging::{self, Patience};
+use crate::ops::{aops, aops::settled, truncate};
 use crate::vfs::bindings;
 use crate::vfs::file::{Mode, RwLocked};
 use crate::vfs::inode::VexInode;
@@ -110,7 +111,7 @@ pub(crate) fn fallocate(file: &File, mode: u32, start: u64, len: u64) -> Result 
     loop {
         for (from, to) in call.needed(vi.size()) {
             if from < to {
-                staging::before_write(vi, from, to - from, false, false)?;
+                staging::before_write(vi, from, to - from, false, Patience::Full)?;
             }
         }
         match locked(file, vi, &call) {

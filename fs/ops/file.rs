@@ -10,10 +10,11 @@ use kernel::prelude::*;
 
 use crate::libvexfs::errno::enodata;
 use crate::libvexfs::extent::{Mapping, MAX_LBLK};
-use crate::libvexfs::format::inode::STATE_OFFLINE;
+use crate::libvexfs::format::inode::{STATE_EMBEDDED, STATE_OFFLINE};
 use crate::libvexfs::journal::{tid_geq, Store, Trans};
 use crate::libvexfs::vector::stale;
-use crate::ops::{aops::settled, staging, truncate};
+use crate::ops::staging::{self, Patience};
+use crate::ops::{aops::settled, truncate};
 use crate::vfs::bindings;
 use crate::vfs::file::{Mode, Request, RwLocked};
 use crate::vfs::inode::VexInode;
@@ -78,7 +79,7 @@ fn staging_for_read(request: &Request<'_>) -> Result {
         request.inode(),
         request.pos(),
         request.count(),
-        request.impatient(),
+        request.patience(),
     )
 }
 
@@ -90,7 +91,7 @@ fn staging_for_write(request: &Request<'_>) -> Result {
         pos,
         count,
         request.append(),
-        request.impatient(),
+        request.patience(),
     )
 }
 
@@ -106,8 +107,31 @@ fn online(
         let len = request.count();
         recall(request)?;
         match io(request) {
-            // The page cache makes EIO of whatever kept a folio from being read.
-            Err(e) if (e == EIO || e == enodata()) && is_offline(vi, request.pos(), len)? => {}
+            Err(e) if went_offline(vi, request.pos(), len, e)? => {}
+            other => return other,
+        }
+    }
+}
+
+/// Whether an operation on `[pos, pos + len)` failed with `e` because data has gone offline.
+fn went_offline(vi: &VexInode, pos: u64, len: u64, e: Error) -> Result<bool> {
+    // The page cache makes EIO of whatever kept a folio from being read.
+    Ok((e == EIO || e == enodata()) && is_offline(vi, pos, len)?)
+}
+
+/// `splice_read`: `io` splices what is here.
+pub(crate) fn splice(
+    vi: &VexInode,
+    pos: u64,
+    len: u64,
+    patience: Patience,
+    mut io: impl FnMut() -> Result<usize>,
+) -> Result<usize> {
+    vi.check_running()?;
+    loop {
+        staging::before_read(vi, pos, len, patience)?;
+        match io() {
+            Err(e) if went_offline(vi, pos, len, e)? => {}
             other => return other,
         }
     }
@@ -191,13 +215,34 @@ fn prepare(request: &mut Request<'_>, vi: &VexInode) -> Result {
         truncate::finish(vi)?;
     }
     if request.nowait() {
-        let core = vi.core().try_read().ok_or(EAGAIN)?;
-        if vi.fs().needs_note(&core, pos.min(size), end)? {
-            return Err(EAGAIN);
-        }
+        nothing_before_change(vi, pos.min(size), end)?;
+        return request.modified();
     }
     request.modified()?;
     before_change(vi, pos.min(size), end)
+}
+
+/// Fails with `EAGAIN` if [`before_change`] of these bytes would have something to do, or to wait
+/// for.
+///
+/// # Context
+///
+/// `i_rwsem` held, so that nobody begins to describe the contents until the bytes have changed.
+fn nothing_before_change(vi: &VexInode, start: u64, end: u64) -> Result {
+    let core = vi.core().try_read().ok_or(EAGAIN)?;
+    // Whether a range is noted already stands in records; they may be on disk.
+    if core.state & STATE_EMBEDDED != 0 && !core.attr_in_core() {
+        return Err(EAGAIN);
+    }
+    let fs = vi.fs();
+    let committing = vi
+        .data()
+        .version_tid()
+        .is_some_and(|tid| !tid_geq(fs.store.committed(), tid));
+    if committing || fs.needs_note(&core, start, end)? {
+        return Err(EAGAIN);
+    }
+    Ok(())
 }
 
 /// The file grows beyond its end: what lies between must read as zeroes, in the block of the old

@@ -91,17 +91,17 @@ fn shut_down(file: &File, how: u32) -> Result {
         return Err(EPERM);
     }
     let inode = file.inode();
-    let store = &inode.fs().store;
+    let mount = inode.mount();
     match how {
-        SHUTDOWN_DEFAULT => while_frozen(inode, || store.shut_down()),
+        SHUTDOWN_DEFAULT => while_frozen(inode, || mount.shut_down()),
         SHUTDOWN_LOGFLUSH => {
             // Whether it works or not, nothing is written afterwards.
-            let _ = crate::libvexfs::journal::Store::commit(store);
-            store.shut_down();
+            let _ = crate::libvexfs::journal::Store::commit(&mount.fs.store);
+            mount.shut_down();
             Ok(())
         }
         SHUTDOWN_NOLOGFLUSH => {
-            store.shut_down();
+            mount.shut_down();
             Ok(())
         }
         _ => Err(EINVAL),

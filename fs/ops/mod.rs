@@ -25,4 +25,5 @@ pub(crate) mod staging;
 pub(crate) mod trim;
 pub(crate) mod truncate;
 pub(crate) mod vector;
+mod version;
 pub(crate) mod xattr;

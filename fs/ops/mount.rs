@@ -279,6 +279,7 @@ pub(crate) fn reconfigure(
         return Ok(());
     }
     if read_only {
+        mount.staging.read_only();
         if mount.sb().stopped_writing() {
             return Ok(());
         }

@@ -19,7 +19,7 @@ mod recall;
 mod release;
 mod volume;
 
-pub(crate) use recall::{before_fault, before_grow, before_read, before_write};
+pub(crate) use recall::{before_fault, before_read, before_resize, before_write, Patience};
 
 use crate::libvexfs::staging::queue::Queue;
 use crate::vfs::{
@@ -30,7 +30,7 @@ use crate::vfs::{
     wait::Event,
 };
 use core::ops::Deref;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use kernel::{prelude::*, sync::Arc};
 
 /// Events that waiting tasks share, by inode.
@@ -51,6 +51,8 @@ pub(crate) struct Shared {
     agents: AtomicU32,
     // The number that the last one got.
     last_agent: AtomicU32,
+    // The log says already that offline files cannot be read.
+    told_read_only: AtomicBool,
 }
 
 impl Staging {
@@ -71,6 +73,7 @@ impl Staging {
             arrivals,
             agents: AtomicU32::new(0),
             last_agent: AtomicU32::new(0),
+            told_read_only: AtomicBool::new(false),
         };
         Ok(Staging(Arc::new(shared, GFP_KERNEL)?))
     }
@@ -81,6 +84,23 @@ impl Staging {
         self.0.link.cut();
         self.0.queue.lock().fail_all(ENODEV);
         self.0.requests.wake_all();
+    }
+}
+
+impl Shared {
+    /// The file system is being remounted read-only: no call of an agent changes anything from now
+    /// on, and nobody waits for bytes that cannot come.
+    pub(crate) fn read_only(&self) {
+        self.link.wait_for_all();
+        self.look_again();
+    }
+
+    /// Tells all that wait to look whether it is worth it.
+    pub(crate) fn look_again(&self) {
+        for event in &self.arrivals {
+            event.wake_all();
+        }
+        self.requests.wake_all();
     }
 }
 

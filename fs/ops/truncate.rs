@@ -19,8 +19,8 @@ use crate::libvexfs::format::inode::STATE_ORPHAN;
 use crate::libvexfs::format::Inode;
 use crate::libvexfs::journal::{Store as _, Trans};
 use crate::libvexfs::orphan;
+use crate::ops::aops::settled;
 use crate::ops::file::before_change;
-use crate::ops::{aops::settled, staging};
 use crate::vfs::inode::VexInode;
 use crate::vfs::iomap::{self, BLOCK};
 use crate::vfs::store::Handle;
@@ -37,17 +37,14 @@ const CREDITS: usize = credits::TRUNCATE + credits::ORPHAN + credits::INODE;
 ///
 /// # Context
 ///
-/// `i_rwsem` held exclusively, no transaction open.
+/// `i_rwsem` held exclusively, no transaction open. If the file grows, the block with its end is not
+/// offline (`staging::before_resize`).
 pub(crate) fn setsize(vi: &VexInode, new: u64) -> Result {
     vi.check_running()?;
     vi.wait_for_direct_io();
     let old = vi.size();
     if vi.data().needs_trim() {
         finish(vi)?;
-    }
-    if new > old {
-        // The block with the end of file is about to be zeroed behind it.
-        staging::before_grow(vi)?;
     }
     if new != old {
         before_change(vi, new.min(old), if new < old { u64::MAX } else { new })?;

@@ -123,7 +123,8 @@ struct vexfs_stage_request {
 /*
  * ARCHIVE_BEGIN: writes the file back, and says which version a copy made from
  * now on is a copy of. Any change after this makes another version.
- * EBUSY: parts of the file are offline at an older version: recall it first.
+ * EBUSY: parts of the file are offline at an older version: recall it first; or
+ * pages of it are pinned: a device may be about to change them.
  */
 struct vexfs_archive_begin {
 	__u32 size;
@@ -237,12 +238,14 @@ struct vexfs_stage_data {
 #define VEXFS_DONE_OK		0
 #define VEXFS_DONE_RETRY	1	/* put it back (at most 3 times) */
 #define VEXFS_DONE_NEXTCOPY	2	/* this copy cannot be read; try the next */
-#define VEXFS_DONE_LOST		3	/* no copy can be read: waiters get EIO */
+#define VEXFS_DONE_LOST		3	/* no copy can be read: waiters get `error` */
 #define VEXFS_DONE_CANCELLED	4
 
 /*
  * STAGE_COMPLETE: ends a request. An OK recall that leaves blocks of its range
- * offline counts as LOST. ENOENT: no such request.
+ * offline counts as LOST. Of `error` waiters get ENOSPC, EDQUOT, ENOMEM and
+ * EROFS as they are and EIO for anything else (`last_error` of a file that was
+ * to be archived also keeps EBUSY and ESTALE). ENOENT: no such request.
  */
 struct vexfs_stage_complete {
 	__u32 size;
@@ -280,7 +283,8 @@ struct vexfs_stage_item {
  * STAGE_RELEASE gives a file's blocks back; what was there is read from its
  * copies on the next access. Item errors: EAGAIN (the current version has
  * fewer durable copies than the file system wants: archive it first), EBUSY
- * (changed while it was released, swap file, or a recall is running),
+ * (changed while it was released, swap file, pages pinned for a device, or a
+ * recall is running),
  * ESTALE (`version` is not the current one).
  *
  * STAGE_PREFETCH queues a recall and does not wait. Item errors: EAGAIN (the

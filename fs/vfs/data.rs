@@ -24,6 +24,19 @@ impl Drop for InvalidateLocked<'_> {
     }
 }
 
+/// The same lock, shared: with those who bring folios in.
+pub(crate) struct SharedInvalidateLocked<'a> {
+    mapping: *mut bindings::address_space,
+    _inode: PhantomData<&'a VexInode>,
+}
+
+impl Drop for SharedInvalidateLocked<'_> {
+    fn drop(&mut self) {
+        // SAFETY: We hold the lock, shared, of a mapping whose inode we borrow.
+        unsafe { bindings::vexfs_helper_filemap_invalidate_unlock_shared(self.mapping) };
+    }
+}
+
 impl VexInode {
     /// The page cache.
     pub(crate) fn mapping(&self) -> *mut bindings::address_space {
@@ -59,6 +72,21 @@ impl VexInode {
         // SAFETY: The inode lives as long as the result.
         unsafe { bindings::vexfs_helper_filemap_invalidate_lock(mapping) };
         InvalidateLocked {
+            mapping,
+            _inode: PhantomData,
+        }
+    }
+
+    /// Keeps those out who take folios out of the page cache and change where their bytes lie.
+    ///
+    /// # Context
+    ///
+    /// No folio lock, no transaction.
+    pub(crate) fn invalidate_lock_shared(&self) -> SharedInvalidateLocked<'_> {
+        let mapping = self.mapping();
+        // SAFETY: The inode lives as long as the result.
+        unsafe { bindings::vexfs_helper_filemap_invalidate_lock_shared(mapping) };
+        SharedInvalidateLocked {
             mapping,
             _inode: PhantomData,
         }

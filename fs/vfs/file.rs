@@ -9,7 +9,7 @@ use kernel::ffi::c_long;
 use kernel::bindings::{address_space_operations, file_operations};
 use kernel::prelude::*;
 
-use crate::ops::{fallocate, file, staging};
+use crate::ops::{fallocate, file, staging::Patience};
 use crate::vfs::bindings;
 use crate::vfs::fault::VM_OPS;
 use crate::vfs::inode::VexInode;
@@ -104,6 +104,20 @@ fn to_count(r: isize) -> Result<usize> {
     }
 }
 
+/// What those wait for who read and write an open file.
+///
+/// # Safety
+///
+/// The file is open.
+unsafe fn patience_of(file: *const bindings::file) -> Patience {
+    // SAFETY: By this function's own requirement.
+    if unsafe { (*file).f_flags } & bindings::O_NONBLOCK != 0 {
+        Patience::Brief
+    } else {
+        Patience::Full
+    }
+}
+
 /// How an inode's `i_rwsem` is held.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -118,6 +132,17 @@ pub(crate) struct RwLocked<'a> {
 }
 
 impl<'a> RwLocked<'a> {
+    /// Takes the lock exclusively, unless the task is killed first.
+    pub(crate) fn take_killable(inode: &'a VexInode) -> Result<Self> {
+        // SAFETY: The inode lives as long as the reference.
+        let r = unsafe { bindings::vexfs_helper_inode_lock_killable(inode.as_ptr()) };
+        kernel::error::to_result(r)?;
+        Ok(Self {
+            inode,
+            mode: Mode::Exclusive,
+        })
+    }
+
     /// Takes the lock; with `nowait`, fails with EAGAIN if that would sleep.
     pub(crate) fn take(inode: &'a VexInode, mode: Mode, nowait: bool) -> Result<Self> {
         let raw = inode.as_ptr();
@@ -218,11 +243,13 @@ impl<'a> Request<'a> {
         self.flag(bindings::VEXFS_IOCB_NOWAIT)
     }
 
-    /// It does not want to wait for long: no waiting for tape.
-    pub(crate) fn impatient(&self) -> bool {
+    /// What it waits for.
+    pub(crate) fn patience(&self) -> Patience {
+        if self.nowait() {
+            return Patience::Never;
+        }
         // SAFETY: The request holds its file.
-        let flags = unsafe { (*(*self.iocb).ki_filp).f_flags };
-        self.nowait() || flags & bindings::O_NONBLOCK != 0
+        unsafe { patience_of((*self.iocb).ki_filp) }
     }
 
     /// It goes to the end of file, wherever its position is.
@@ -374,17 +401,15 @@ unsafe extern "C" fn splice_read(
     len: usize,
     flags: c_uint,
 ) -> isize {
-    // SAFETY: The VFS passes a live file and its own position.
-    unsafe {
+    // SAFETY: The VFS passes a live file, which holds its inode, and its own position.
+    let (inode, start, patience) = unsafe {
         let inode = VexInode::from_raw(bindings::vexfs_helper_file_inode(file));
-        let ready = inode
-            .check_running()
-            .and_then(|()| staging::before_read(inode, (*pos).max(0) as u64, len as u64, false));
-        match ready {
-            Ok(()) => bindings::filemap_splice_read(file, pos, pipe, len, flags),
-            Err(e) => e.to_errno() as isize,
-        }
-    }
+        (inode, (*pos).max(0) as u64, patience_of(file))
+    };
+    count_or_errno(file::splice(inode, start, len as u64, patience, || {
+        // SAFETY: As above; the pipe is the VFS's, locked.
+        to_count(unsafe { bindings::filemap_splice_read(file, pos, pipe, len, flags) })
+    }))
 }
 
 unsafe extern "C" fn llseek(file: *mut bindings::file, offset: i64, whence: c_int) -> i64 {

@@ -13,6 +13,7 @@ use core::ptr::NonNull;
 use kernel::error::from_err_ptr;
 use kernel::prelude::*;
 
+use crate::libvexfs::errno::estale;
 use crate::ops::aops::{self, Want};
 use crate::ops::truncate;
 use crate::vfs::bindings;
@@ -192,7 +193,7 @@ impl Reader<'_> {
     ///
     /// # Errors
     ///
-    /// EIO, ENOMEM, EINTR.
+    /// EIO, ENOMEM, EINTR; ESTALE if the file does not reach there any more.
     ///
     /// # Context
     ///
@@ -205,7 +206,17 @@ impl Reader<'_> {
         unsafe {
             bindings::vexfs_helper_page_cache_readahead(mapping, &raw mut self.ra, index, count)
         };
-        read_folio(mapping, index)
+        let inode = self.file.inode();
+        if let Some(folio) = cached_folio(inode, index) {
+            return Ok(folio);
+        }
+        // Where the blocks are may change until they are read, unless this lock is held: those who
+        // cut the file, or give its blocks back, hold it exclusively.
+        let _invalidate = inode.invalidate_lock_shared();
+        if pos >= inode.size() {
+            return Err(estale());
+        }
+        read_folio(inode.mapping(), index)
     }
 
     /// Copies bytes out, from `pos` on; returns how many there were before the end of file.
@@ -225,7 +236,16 @@ impl Reader<'_> {
     }
 }
 
-/// The uptodate folio at `index`, read if it has to be.
+/// The folio at `index`, if it is in the page cache and uptodate.
+fn cached_folio(inode: &VexInode, index: usize) -> Option<FolioRef> {
+    // SAFETY: The inode lives. The folio comes back counted, or not at all.
+    let folio =
+        unsafe { bindings::vexfs_helper_filemap_get_folio_uptodate(inode.mapping(), index) };
+    // SAFETY: The folio is uptodate, and its reference was made for us.
+    NonNull::new(folio).map(|folio| unsafe { FolioRef::from_raw(folio) })
+}
+
+/// The uptodate folio at `index`, read if it has to be. Nobody cuts the file meanwhile.
 fn read_folio(mapping: *mut bindings::address_space, index: usize) -> Result<FolioRef> {
     // SAFETY: The callers pass the mapping of an inode that they hold; no file is needed to read
     // ours.

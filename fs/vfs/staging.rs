@@ -62,6 +62,12 @@ impl MountLink {
         f(unsafe { SuperBlock::from_raw(target.0) })
     }
 
+    /// Waits until those who use the file system through the link now have ended; others may come
+    /// meanwhile.
+    pub(crate) fn wait_for_all(&self) {
+        drop(self.target.write());
+    }
+
     /// Waits until nobody uses the file system through the link, and lets nobody do it again.
     pub(crate) fn cut(&self) {
         self.cut.store(true, Ordering::Release);
@@ -87,6 +93,16 @@ impl SuperBlock {
 }
 
 impl VexInode {
+    /// Lets go of `i_rwsem`, which the caller holds exclusively, while `f` runs.
+    pub(crate) fn while_unlocked<T>(&self, f: impl FnOnce() -> T) -> T {
+        // SAFETY: The inode lives, and the caller holds the lock.
+        unsafe { bindings::vexfs_helper_inode_unlock(self.as_ptr()) };
+        let result = f();
+        // SAFETY: As above; the caller gives the lock back.
+        unsafe { bindings::vexfs_helper_inode_lock(self.as_ptr()) };
+        result
+    }
+
     /// Whether the kernel swaps to it.
     pub(crate) fn is_swapfile(&self) -> bool {
         // SAFETY: The inode lives.
@@ -97,14 +113,20 @@ impl VexInode {
     ///
     /// # Errors
     ///
-    /// `EBUSY` if some cannot be taken out: somebody uses or dirtied them.
+    /// `EBUSY` if some cannot be taken out: somebody dirtied them, or pinned them for a device.
     ///
     /// # Context
     ///
     /// `i_rwsem` and the invalidate lock held, no transaction open.
     pub(crate) fn drop_pages(&self) -> Result {
+        // SAFETY: The inode lives, and is a regular file.
+        to_result(unsafe { bindings::vexfs_helper_drop_folios(self.mapping()) })
+    }
+
+    /// Whether a device may be reading or writing pages of the page cache, or is going to.
+    pub(crate) fn has_pinned_pages(&self) -> bool {
         // SAFETY: The inode lives.
-        to_result(unsafe { bindings::invalidate_inode_pages2(self.mapping()) }).map_err(|_| EBUSY)
+        unsafe { bindings::vexfs_helper_has_pinned_folios(self.mapping()) }
     }
 
     /// Writes whole blocks to the device from block `bno` on, past all caches, and waits.

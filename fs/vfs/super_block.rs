@@ -146,6 +146,13 @@ impl Mount {
         Ok(())
     }
 
+    /// Shuts the file system down: every operation fails from now on, those that wait for an agent
+    /// too.
+    pub(crate) fn shut_down(&self) {
+        self.fs.store.shut_down();
+        self.staging.look_again();
+    }
+
     /// Looks at an operation's result: damage is answered as the mount option says. Call it with
     /// no transaction open.
     pub(crate) fn judge<T>(&self, result: Result<T>) -> Result<T> {
@@ -169,6 +176,7 @@ impl Mount {
                         log::ERR,
                         format_args!("damage found: writing stops, run fsck"),
                     );
+                    self.staging.look_again();
                 }
             }
             OnError::Shutdown => {
@@ -177,7 +185,7 @@ impl Mount {
                         log::ERR,
                         format_args!("damage found: shutting down, run fsck"),
                     );
-                    self.fs.store.shut_down();
+                    self.shut_down();
                 }
             }
             // SAFETY: The text is a C string without directives.
@@ -262,6 +270,14 @@ impl SuperBlock {
     pub(crate) fn has_acls(&self) -> bool {
         // SAFETY: The super block is valid.
         unsafe { (*self.as_ptr()).s_flags & bindings::VEXFS_SB_POSIXACL != 0 }
+    }
+
+    /// Whether it is read-only for those whom the VFS does not count as writers: a remount that is
+    /// under way counts.
+    pub(crate) fn closed_to_writers(&self) -> bool {
+        // SAFETY: The super block is valid.
+        let changes = unsafe { bindings::vexfs_helper_sb_ro_changes(self.as_ptr()) };
+        changes || self.read_only()
     }
 
     /// Whether damage stopped all writing.

@@ -119,11 +119,7 @@ unsafe extern "C" fn unfreeze_fs(sb: *mut bindings::super_block) -> c_int {
 /// Called by the block layer when the device goes away.
 unsafe extern "C" fn shutdown(sb: *mut bindings::super_block) {
     // SAFETY: The super block is valid and mounted.
-    unsafe { SuperBlock::from_raw(sb) }
-        .mount()
-        .fs
-        .store
-        .shut_down();
+    unsafe { SuperBlock::from_raw(sb) }.mount().shut_down();
 }
 
 /// # Safety

@@ -30,6 +30,15 @@ unsafe impl Send for Inner {}
 // SAFETY: As above.
 unsafe impl Sync for Inner {}
 
+/// Which signals end a wait.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signals {
+    /// All that the task takes.
+    Any,
+    /// Those that kill it.
+    Fatal,
+}
+
 /// What a sleeping task waits for: the count is not `seen` any more.
 struct Wanted<'a> {
     inner: &'a Inner,
@@ -85,53 +94,33 @@ impl Event {
         unsafe { bindings::vexfs_helper_wake_up_all(self.0.queue.get()) };
     }
 
-    /// Sleeps until the count is not `seen`.
+    /// Sleeps until the count is not `seen`, or `limit` milliseconds have gone by.
     ///
     /// # Errors
     ///
-    /// `EINTR` when the task is killed.
-    pub(crate) fn wait_killable(&self, seen: u64) -> Result {
+    /// When a signal of `ended_by` arrives: `EINTR` for those that kill the task, `ERESTARTSYS` if
+    /// any will do.
+    pub(crate) fn wait(&self, seen: u64, ended_by: Signals, limit: Option<u32>) -> Result {
         let mut wanted = Wanted {
             inner: &self.0,
             seen,
         };
-        // SAFETY: The queue was initialised; `wanted` lives until the call returns.
+        let fatal = ended_by == Signals::Fatal;
+        // SAFETY: The queue was initialised when `self` was made; `wanted` lives until the call
+        // returns.
         let r = unsafe {
-            bindings::vexfs_helper_wait_event_killable(
+            bindings::vexfs_helper_wait_event_timeout(
                 self.0.queue.get(),
                 Some(changed),
                 (&raw mut wanted).cast(),
+                fatal,
+                limit.unwrap_or(0),
             )
         };
-        if r == 0 {
-            Ok(())
-        } else {
-            Err(EINTR)
-        }
-    }
-
-    /// Sleeps until the count is not `seen`.
-    ///
-    /// # Errors
-    ///
-    /// `ERESTARTSYS` when a signal arrives.
-    pub(crate) fn wait_interruptible(&self, seen: u64) -> Result {
-        let mut wanted = Wanted {
-            inner: &self.0,
-            seen,
-        };
-        // SAFETY: As in `wait_killable`.
-        let r = unsafe {
-            bindings::vexfs_helper_wait_event_interruptible(
-                self.0.queue.get(),
-                Some(changed),
-                (&raw mut wanted).cast(),
-            )
-        };
-        if r == 0 {
-            Ok(())
-        } else {
-            Err(ERESTARTSYS)
+        match (r, fatal) {
+            (0.., _) => Ok(()),
+            (_, true) => Err(EINTR),
+            (_, false) => Err(ERESTARTSYS),
         }
     }
 

@@ -48,7 +48,7 @@ round_trip() {
 umount_fails() {
 	(
 		cd "$MNT" || exit
-		st_not umount "$MNT"
+		exits 32 umount "$MNT"
 	)
 }
 recall_command() {
@@ -57,7 +57,7 @@ recall_command() {
 	st_up
 	vexctl recall -r "$MNT/d"
 	vexctl state -r --json "$MNT/d" >"$WORK/states"
-	st_not grep -q '"residency":"offline"' "$WORK/states"
+	not grep -q '"residency":"offline"' "$WORK/states"
 	vexctl recall -r "$MNT/d" | grep -q '12 were online already'
 	st_down
 	diff -r "$WORK/orig/d" "$MNT/d"
@@ -121,8 +121,7 @@ no_agent() {
 	ls -lR "$MNT/d" >/dev/null
 	stat "$MNT/d/hole" >/dev/null
 	vexctl state -r "$MNT/d" >/dev/null
-	timeout 10 cat "$MNT/d/e/f4096" && return 1
-	[ $? = 124 ] || true
+	exits 124 timeout 5 cat "$MNT/d/e/f4096"
 	st_wait "$MNT/d/e/f4096" recalling false
 	st_end
 }
@@ -134,14 +133,14 @@ killed_reader() {
 	st_wait "$MNT/f" waiters 1
 	st_is "$MNT/f" recalling true
 	kill -9 $reader
-	wait $reader || true
+	exits 137 wait $reader
 	st_wait "$MNT/f" waiters 0
 	st_is "$MNT/f" recalling false
 	st_is "$MNT/f" residency offline
 	# An agent that comes now has nothing to do.
 	st_up
 	sleep 1
-	st_not grep -q recalled "$st_log"
+	not grep -q recalled "$st_log"
 	cmp "$WORK/orig/f" "$MNT/f"
 	st_down
 	st_end
@@ -194,7 +193,7 @@ mapped_killed() {
 	local reader=$!
 	st_wait "$MNT/f" waiters 1
 	kill -9 $reader
-	wait $reader || true
+	exits 137 wait $reader
 	st_wait "$MNT/f" waiters 0
 	st_end
 }
@@ -369,7 +368,7 @@ full_disk() {
 	st_up
 	vexctl archive "$MNT/g"
 	cat /dev/zero >"$MNT/fill" 2>/dev/null || true
-	st_not cmp "$WORK/orig/f" "$MNT/f"
+	st_fails "No space left on device" cat "$MNT/f"
 	vexctl release "$MNT/g"
 	cmp "$WORK/orig/f" "$MNT/f"
 	rm "$MNT/fill"

@@ -125,16 +125,28 @@ def map_write(path, pos, text):
             m.flush()
 
 
-def map_dies(path):
-    """Touching the mapping ends in SIGBUS."""
+def touch_mapping(path, pos):
+    """How a process ends that reads a byte of the mapped file."""
     pid = os.fork()
     if pid == 0:
         with open(path, "rb") as f:
             m = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)
-            m[0]
+            m[int(pos)]
         os._exit(0)
-    _, status = os.waitpid(pid, 0)
+    return os.waitpid(pid, 0)[1]
+
+
+def map_dies(path, pos=0):
+    """Touching the mapping there ends in SIGBUS."""
+    status = touch_mapping(path, pos)
     if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != 7:
+        sys.exit(f"status {status:#x}")
+
+
+def map_lives(path, pos):
+    """Touching the mapping there goes well."""
+    status = touch_mapping(path, pos)
+    if status != 0:
         sys.exit(f"status {status:#x}")
 
 

@@ -170,7 +170,9 @@ pub fn archive(args: ArchiveArgs, out: &Output) -> Result<Exit> {
 
 fn archive_hint(e: Errno) -> &'static str {
     match e {
-        Errno::EBUSY => "parts of it are offline at an older version: vexctl recall it first",
+        Errno::EBUSY => {
+            "parts of it are offline at an older version (vexctl recall it first), or a device uses its pages"
+        }
         Errno::ESTALE => "it changed while it was copied: archive it again",
         Errno::EPERM => "archiving takes root",
         Errno::ENOSPC => "the volume is full",
@@ -274,6 +276,7 @@ fn recall_hint(e: Errno) -> &'static str {
     match e {
         Errno::EIO => "no copy can be read: see the kernel's log, and vexctl volume verify",
         Errno::ENOSPC => "there is no room: release other files first",
+        Errno::EROFS => "a recall writes: remount it rw",
         _ => "",
     }
 }

@@ -18,8 +18,9 @@ fn want(ino: u64) -> Want {
 }
 
 fn take(q: &mut Queue, agent: u32, max: usize) -> Vec<Request> {
-    let mut out = KVec::new();
-    q.take(agent, max, &mut out).unwrap();
+    let mut out = KVVec::new();
+    let new = q.take(agent, max, usize::MAX, &mut out).unwrap();
+    assert_eq!(new, out.iter().filter(|r| r.op != Op::Cancel).count());
     out.iter().copied().collect()
 }
 
@@ -206,8 +207,8 @@ fn memory_that_runs_out_leaves_the_queue_as_it_was() {
         let a = q.recall(&want(1)).unwrap();
         kernel::alloc::fail_after(Some(n));
         let more: Vec<_> = (2..100).map(|i| q.recall(&want(i))).collect();
-        let mut out = KVec::new();
-        let _ = q.take(1, 1000, &mut out);
+        let mut out = KVVec::new();
+        let _ = q.take(1, 1000, 1000, &mut out);
         kernel::alloc::fail_after(None);
         let taken = out.len();
         let made = 1 + more.iter().filter(|r| r.is_ok()).count();
@@ -215,6 +216,54 @@ fn memory_that_runs_out_leaves_the_queue_as_it_was() {
         assert_eq!(take(&mut q, 1, 1000).len() + taken, made);
         q.complete(1, a, Done::Ok).unwrap();
     }
+}
+
+#[test]
+fn cancellations_need_no_room() {
+    let mut q = Queue::new().unwrap();
+    let a = q.recall(&want(1)).unwrap();
+    let mut out = KVVec::new();
+    assert_eq!(q.take(1, 10, 1, &mut out), Ok(1));
+    q.recall(&want(2)).unwrap();
+    assert!(!q.has_ready_for(1, 0) && q.has_ready_for(1, 1));
+    assert!(q.leave(a));
+    assert!(q.has_ready_for(1, 0));
+    assert_eq!(q.take(1, 10, 0, &mut out), Ok(0));
+    assert_eq!(
+        out.iter().map(|r| (r.op, r.cookie)).collect::<Vec<_>>(),
+        [(Op::Cancel, a)]
+    );
+    // It is told once; unless it could not be.
+    assert!(!q.has_ready_for(1, 0));
+    q.untake(1, &out[0]);
+    assert!(q.has_ready_for(1, 0) && !q.has_ready_for(2, 0));
+    assert_eq!(q.take(1, 10, 0, &mut out), Ok(0));
+    assert_eq!(out.len(), 1);
+    // Nobody is told of the end of a request that is wanted again.
+    let again = q.recall(&want(1)).unwrap();
+    assert_eq!(again, a);
+    q.untake(1, &out[0]);
+    assert!(!q.has_ready_for(1, 0));
+}
+
+#[test]
+fn what_could_not_be_told_is_handed_out_again() {
+    let mut q = Queue::new().unwrap();
+    let a = q.recall(&want(1)).unwrap();
+    // However often: it is no attempt.
+    for _ in 0..10 {
+        let got = take(&mut q, 1, 10);
+        assert_eq!((got.len(), got[0].cookie, got[0].attempt), (1, a, 0));
+        q.untake(2, &got[0]);
+        assert!(!q.has_ready());
+        q.untake(1, &got[0]);
+        assert!(q.has_ready());
+    }
+    // The reader goes while it is with the agent: then it is gone.
+    let got = take(&mut q, 1, 10);
+    assert!(q.leave(a));
+    q.untake(1, &got[0]);
+    assert!(q.is_empty() && !q.has_ready());
 }
 
 /// Random calls against a model that only counts: no request is lost or served twice.

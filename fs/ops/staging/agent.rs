@@ -3,16 +3,20 @@
 //! Agents: the queue descriptor, which requests are read from, and the calls on it.
 
 use super::{archive, recall, volume, Shared};
+use crate::libvexfs::errno::{edquot, estale};
 use crate::libvexfs::staging::queue::{Done, Op, Request};
 use crate::vfs::{
-    anon_file, bindings, ioctl, super_block::SuperBlock, sync::Mutex, uapi, wait::Event,
+    anon_file, bindings, ioctl,
+    super_block::SuperBlock,
+    uapi,
+    wait::{Event, Signals},
 };
 use core::sync::atomic::{AtomicU32, Ordering};
 use kernel::{
     ioctl::{_IOC_NR, _IOC_TYPE},
     prelude::*,
     sync::Arc,
-    uaccess::UserSlice,
+    uaccess::{UserSlice, UserSliceWriter},
 };
 
 const ABI: u32 = bindings::VEXFS_STAGE_ABI;
@@ -21,14 +25,17 @@ const DEFAULT_IN_FLIGHT: u32 = 1024;
 /// Requests handed out by one read.
 const MAX_READ: usize = 256;
 
+/// Bytes of a request.
+const ONE: usize = size_of::<bindings::vexfs_stage_request>();
+
 /// What a queue descriptor refers to. When it goes, its requests go back into the queue.
 pub(crate) struct Agent {
     shared: Arc<Shared>,
     id: u32,
     max_in_flight: u32,
+    // What it was told of and has not completed. It grows under the queue's lock only, so that the
+    // limit holds.
     in_flight: AtomicU32,
-    // One reader at a time, so that the limit holds; and memory for what it reads.
-    reading: Mutex<KVec<Request>>,
 }
 
 /// ATTACH: makes the caller an agent; returns its descriptor.
@@ -50,7 +57,6 @@ pub(super) fn attach(sb: &SuperBlock, arg: usize) -> Result<isize> {
         return Err(crate::libvexfs::errno::eopnotsupp());
     }
     let shared: Arc<Shared> = (*mount.staging).clone();
-    let reading = Mutex::new(KVec::new())?;
     let id = shared
         .last_agent
         .fetch_add(1, Ordering::Relaxed)
@@ -65,7 +71,6 @@ pub(super) fn attach(sb: &SuperBlock, arg: usize) -> Result<isize> {
             a.max_in_flight
         },
         in_flight: AtomicU32::new(0),
-        reading,
     };
     Ok(anon_file::open_queue(KBox::new(agent, GFP_KERNEL)?)? as isize)
 }
@@ -91,7 +96,8 @@ impl Agent {
 
     /// Whether a read would return something.
     pub(crate) fn is_ready(&self) -> bool {
-        self.room() > 0 && self.shared.queue.lock().has_ready_for(self.id)
+        let queue = self.shared.queue.lock();
+        queue.has_ready_for(self.id, self.room())
     }
 
     fn room(&self) -> usize {
@@ -103,52 +109,70 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// `EINVAL` for a buffer that is too short for one, `EAGAIN`, `ENODEV`, `EFAULT`.
+    /// `EINVAL` for a buffer that is too short for one, `EAGAIN`, `ENODEV`, `EFAULT`: nothing was
+    /// taken out of the queue then.
+    ///
+    /// # Context
+    ///
+    /// No lock is held while the user's memory is written to, which may take as long as the user
+    /// likes.
     pub(crate) fn read(&self, to: UserSlice, nonblock: bool) -> Result<usize> {
-        let one = size_of::<bindings::vexfs_stage_request>();
         let mut to = to.writer();
-        let fit = (to.len() / one).min(MAX_READ);
+        let fit = (to.len() / ONE).min(MAX_READ);
         if fit == 0 {
             return Err(EINVAL);
         }
+        let mut taken = KVVec::with_capacity(fit, GFP_KERNEL)?;
         loop {
             if self.is_cut() {
                 return Err(ENODEV);
             }
             let seen = self.shared.requests.count();
-            let mut taken = self.reading.lock();
-            // What the last read was told is not told again.
-            taken.clear();
-            let max = fit.min(self.room());
-            if max > 0 {
-                self.shared.queue.lock().take(self.id, max, &mut taken)?;
+            {
+                let mut queue = self.shared.queue.lock();
+                let new = queue.take(self.id, fit, self.room(), &mut taken)?;
+                self.in_flight.fetch_add(new as u32, Ordering::Relaxed);
             }
             if !taken.is_empty() {
-                for (n, r) in taken.iter().enumerate() {
-                    if let Err(e) = to.write_slice(uapi::as_bytes(&told(r))) {
-                        self.put_back(taken.get(n..).unwrap_or_default());
-                        return Err(e);
-                    }
-                    if r.op != Op::Cancel {
-                        self.in_flight.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
-                return Ok(taken.len() * one);
+                return self.tell(&taken, &mut to);
             }
-            drop(taken);
             if nonblock {
                 return Err(EAGAIN);
             }
-            self.shared.requests.wait_interruptible(seen)?;
+            self.shared.requests.wait(seen, Signals::Any, None)?;
         }
     }
 
-    /// Requests that could not be told go back.
-    fn put_back(&self, requests: &[Request]) {
-        let mut queue = self.shared.queue.lock();
-        for r in requests.iter().filter(|r| r.op != Op::Cancel) {
-            let _ = queue.complete(self.id, r.cookie, Done::Retry);
+    /// Writes requests to the user; returns how many bytes. Those that cannot be told go back.
+    fn tell(&self, taken: &[Request], to: &mut UserSliceWriter) -> Result<usize> {
+        for (n, r) in taken.iter().enumerate() {
+            if let Err(e) = to.write_slice(uapi::as_bytes(&told(r))) {
+                self.give_back(taken.get(n..).unwrap_or_default());
+                // What was told before is the agent's: it must learn of that, not of the error.
+                return if n > 0 { Ok(n * ONE) } else { Err(e) };
+            }
         }
+        Ok(taken.len() * ONE)
+    }
+
+    fn give_back(&self, requests: &[Request]) {
+        {
+            let mut queue = self.shared.queue.lock();
+            for r in requests {
+                queue.untake(self.id, r);
+            }
+        }
+        for _ in requests.iter().filter(|r| r.op != Op::Cancel) {
+            self.one_less();
+        }
+        self.shared.requests.wake_all();
+    }
+
+    /// A request is not this agent's any more.
+    fn one_less(&self) {
+        let _ = self
+            .in_flight
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
     }
 
     /// ioctl(2) on the descriptor.
@@ -165,6 +189,10 @@ impl Agent {
         }
         self.shared.link.with(|sb| {
             sb.mount().check_running()?;
+            // Whoever remounts read-only first says so, and then waits for those that are in here.
+            if _IOC_NR(cmd) != bindings::VEXFS_NR_VOLUME_LIST && sb.closed_to_writers() {
+                return Err(EROFS);
+            }
             let result = match _IOC_NR(cmd) {
                 bindings::VEXFS_NR_ARCHIVE_BEGIN => archive::begin(sb, arg),
                 bindings::VEXFS_NR_ARCHIVE_READ => archive::read(&self.shared, sb, arg),
@@ -210,7 +238,7 @@ impl Agent {
             }
             bindings::VEXFS_DONE_LOST => {
                 self.say_lost(sb, &request, c.error);
-                Some(Done::Failed(failure(c.error)))
+                Some(Done::Failed(failure(request.op, c.error)))
             }
             bindings::VEXFS_DONE_CANCELLED => Some(Done::Cancelled),
             _ => return Err(EINVAL),
@@ -218,9 +246,7 @@ impl Agent {
         if let Some(done) = done {
             self.shared.queue.lock().complete(self.id, c.cookie, done)?;
         }
-        let _ = self
-            .in_flight
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+        self.one_less();
         self.shared.requests.wake_all();
         self.shared.arrived(request.want.ino);
         Ok(0)
@@ -282,11 +308,22 @@ impl Agent {
     }
 }
 
-/// What a failed request's waiters get.
-fn failure(errno: u32) -> Error {
-    match errno {
-        0 => EIO,
-        n => Error::from_errno(-(n as i32)),
+/// What the waiters of a failed request get: of what an agent may say, that which means to them
+/// what it means to it.
+fn failure(op: Op, errno: u32) -> Error {
+    if errno == 0 {
+        return EIO;
+    }
+    let said = Error::from_errno(-(errno as i32));
+    let known: &[Error] = match op {
+        Op::Recall => &[ENOSPC, edquot(), ENOMEM, EROFS],
+        // Nobody waits in a system call: this is what the state of the file tells.
+        _ => &[ENOSPC, edquot(), ENOMEM, EROFS, EBUSY, estale()],
+    };
+    if known.contains(&said) {
+        said
+    } else {
+        EIO
     }
 }
 

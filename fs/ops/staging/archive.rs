@@ -10,10 +10,10 @@ use crate::libvexfs::journal::{Store as _, Trans as _};
 use crate::libvexfs::parent::path::Ancestors;
 use crate::libvexfs::staging::copy::{self, chunk_sum, chunks, Copy, SUMS};
 use crate::libvexfs::staging::{CHUNK, MAX_COPIES};
-use crate::libvexfs::{credits, Inode};
+use crate::libvexfs::Inode;
+use crate::ops::version;
 use crate::vfs::{
     bindings,
-    file::{Mode, RwLocked},
     inode::VexInode,
     internal_file::{InternalFile, Reader},
     sched,
@@ -51,29 +51,14 @@ pub(super) fn begin(sb: &SuperBlock, arg: usize) -> Result<isize> {
     Ok(0)
 }
 
-/// Writes the file back, and makes any change from now on another version than the one returned.
+/// Settles the file's version; its times too, which are part of what is archived.
 fn settle_version(vi: &VexInode) -> Result<u64> {
-    let fs = vi.fs();
-    let _lock = RwLocked::take(vi, Mode::Exclusive, false)?;
-    // Direct writes that began before the mark do not look at it.
-    vi.wait_for_direct_io();
-    // Nor do writes through mappings whose pages are dirty already: writing these back makes the
-    // pages read-only, and the next write faults and sees the mark. No fault may come in between.
-    let _invalidate = vi.invalidate_lock();
-    let version = {
-        let mut t = fs.store.begin(credits::INODE)?;
-        let mut core = vi.core().write();
-        if offline_elsewhere(vi, &core, core.data_version)? {
+    let version = version::settle(vi, |core| {
+        if offline_elsewhere(vi, core, core.data_version)? {
             return Err(EBUSY);
         }
-        let version = fs.mark(&mut t, &mut core)?;
-        vi.data().note(t.tid(), true);
-        drop(core);
-        t.stop()?;
-        version
-    };
-    vi.write_and_wait(0, i64::MAX as u64)?;
-    // Times are part of what is archived.
+        Ok(())
+    })?;
     vi.flush_attributes()?;
     Ok(version)
 }

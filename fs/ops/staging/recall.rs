@@ -19,13 +19,36 @@ use crate::vfs::{
     staging::{current_pid, current_uid, monotonic_ns},
     super_block::SuperBlock,
     uapi,
+    wait::Signals,
 };
+use core::sync::atomic::Ordering;
 use kernel::prelude::*;
 
 const BLOCK: u64 = 4096;
 
 /// How often a recall that ended well is asked for again because the file went offline meanwhile.
 const MAX_ROUNDS: u32 = 8;
+
+/// How long a waiting task sleeps at most before it looks whether the file system still works: a
+/// journal that aborts wakes nobody.
+const LOOK_AGAIN_MS: u32 = 10_000;
+
+impl Shared {
+    /// The bytes of a file cannot come, since nothing is written here. Says so in the log, once.
+    #[cold]
+    fn cannot_come(&self, vi: &VexInode) -> Error {
+        if !self.told_read_only.swap(true, Ordering::Relaxed) {
+            vi.sb().log(
+                log::WARN,
+                format_args!(
+                    "inode {} is offline: offline files cannot be read while this is read-only",
+                    vi.ino()
+                ),
+            );
+        }
+        EROFS
+    }
+}
 
 /// A place in the queue; given up when dropped.
 struct Ticket<'a> {
@@ -51,22 +74,34 @@ impl Drop for Ticket<'_> {
     }
 }
 
+/// What a caller puts up with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// It must not sleep (RWF_NOWAIT, io_uring).
+    Never,
+    /// It does not wait for a volume (O_NONBLOCK).
+    Brief,
+    /// It waits.
+    Full,
+}
+
 /// Waits until none of the bytes `[pos, pos + len)` is offline.
 ///
 /// # Errors
 ///
-/// `EAGAIN` with `nowait` if it would wait; the recall is queued then. `EINTR` when killed, `EIO`
-/// when there is no good copy.
+/// `EAGAIN` if it would wait and must not; the recall is queued then, unless finding out whether one
+/// is needed would have to wait. `EINTR` when killed, `EIO` when there is no good copy, `EROFS` when
+/// the bytes cannot come because nothing is written to this file system.
 ///
 /// # Context
 ///
 /// No lock held that staging needs: no transaction, no folio, no core.
-pub(crate) fn before_read(vi: &VexInode, pos: u64, len: u64, nowait: bool) -> Result {
-    if !may_be_offline(vi, nowait)? {
+pub(crate) fn before_read(vi: &VexInode, pos: u64, len: u64, patience: Patience) -> Result {
+    if !may_be_offline(vi, patience)? {
         return Ok(());
     }
     let end = pos.saturating_add(len).min(vi.size());
-    wait_online(vi, pos / BLOCK, end.div_ceil(BLOCK), nowait)
+    wait_online(vi, pos / BLOCK, end.div_ceil(BLOCK), patience)
 }
 
 /// The same before bytes `[pos, pos + len)` are written (`append`: at the end of file): the block
@@ -85,35 +120,40 @@ pub(crate) fn before_write(
     pos: u64,
     len: u64,
     append: bool,
-    nowait: bool,
+    patience: Patience,
 ) -> Result {
-    if !may_be_offline(vi, nowait)? {
+    if !may_be_offline(vi, patience)? {
         return Ok(());
     }
     let size = vi.size();
     let start = if append { size } else { pos.min(size) };
     let end = start.max(pos).saturating_add(len);
+    let last = last_block(size);
     let ranges = [
         (start / BLOCK, end.div_ceil(BLOCK)),
         // Nothing, if the write ends before the end of file.
-        (
-            size.saturating_sub(1) / BLOCK,
-            if end >= size { size.div_ceil(BLOCK) } else { 0 },
-        ),
+        (last.0, if end >= size { last.1 } else { 0 }),
     ];
     for (from, to) in ranges {
-        if missing(vi, from, to)?.is_none() {
+        if missing(vi, from, to, patience)?.is_none() {
             continue;
         }
-        if nowait {
-            return wait_online(vi, from, to, true);
+        if patience != Patience::Full {
+            return wait_online(vi, from, to, patience);
         }
-        vi.sb().outside_write(|| wait_online(vi, from, to, false))?;
+        vi.sb()
+            .outside_write(|| wait_online(vi, from, to, patience))?;
     }
     Ok(())
 }
 
-/// The same before the file grows: the block with the end of file must be there.
+/// The block with the end of a file of `size` bytes, as a range.
+fn last_block(size: u64) -> (u64, u64) {
+    (size.saturating_sub(1) / BLOCK, size.div_ceil(BLOCK))
+}
+
+/// The same before the file's size becomes `new`: if it grows, the block with the end of file must
+/// be there.
 ///
 /// # Errors
 ///
@@ -121,18 +161,24 @@ pub(crate) fn before_write(
 ///
 /// # Context
 ///
-/// As [`before_read`]; `i_rwsem` may be held, which delivering bytes does not take.
-pub(crate) fn before_grow(vi: &VexInode) -> Result {
-    if !may_be_offline(vi, false)? {
-        return Ok(());
+/// `i_rwsem` held exclusively, once inside of `sb_start_write`. While it waits both are let go, so
+/// whatever was checked under the lock has to be checked afterwards: nobody who wants to look at,
+/// rename or unlink the file waits for a volume.
+pub(crate) fn before_resize(vi: &VexInode, new: u64) -> Result {
+    loop {
+        let size = vi.size();
+        if new <= size || !may_be_offline(vi, Patience::Full)? {
+            return Ok(());
+        }
+        let (from, to) = last_block(size);
+        if missing(vi, from, to, Patience::Full)?.is_none() {
+            return Ok(());
+        }
+        vi.while_unlocked(|| {
+            vi.sb()
+                .outside_write(|| wait_online(vi, from, to, Patience::Full))
+        })?;
     }
-    let size = vi.size();
-    wait_online(
-        vi,
-        size.saturating_sub(1) / BLOCK,
-        size.div_ceil(BLOCK),
-        false,
-    )
 }
 
 /// Before a page fault: if its data is offline, gives up the lock that the fault holds and waits.
@@ -143,7 +189,7 @@ pub(crate) fn before_grow(vi: &VexInode) -> Result {
 pub(crate) fn before_fault(fault: Fault) -> Result<Ready> {
     let pos = fault.pos();
     let inode = fault.inode();
-    if !may_be_offline(inode, false)? {
+    if !may_be_offline(inode, Patience::Full)? {
         return Ok(Ready::Here);
     }
     let first = pos / BLOCK;
@@ -162,44 +208,46 @@ pub(crate) fn before_fault(fault: Fault) -> Result<Ready> {
         if activity.last_error.is_some() {
             return Err(EIO);
         }
-        wait_online(inode, first, first + 1, true)?;
+        wait_online(inode, first, first + 1, Patience::Brief)?;
         return Err(EAGAIN);
     }
     let Some(file) = fault.unlock() else {
         return Err(EAGAIN);
     };
     // With the lock gone only a retry may be answered: it finds out what came of the wait.
-    let _ = wait_online(file.inode(), first, first + 1, false);
+    let _ = wait_online(file.inode(), first, first + 1, Patience::Full);
     Ok(Ready::Again)
 }
 
 /// Cheap: false for all files that are not offline.
-fn may_be_offline(vi: &VexInode, nowait: bool) -> Result<bool> {
-    let core = if nowait {
-        vi.core().try_read().ok_or(EAGAIN)?
-    } else {
-        vi.core().read()
+fn may_be_offline(vi: &VexInode, patience: Patience) -> Result<bool> {
+    let core = match patience {
+        Patience::Never => vi.core().try_read().ok_or(EAGAIN)?,
+        _ => vi.core().read(),
     };
     Ok(core.state & STATE_OFFLINE != 0)
 }
 
 /// Waits until none of the blocks `[from, to)` is offline.
-fn wait_online(vi: &VexInode, from: u64, to: u64, nowait: bool) -> Result {
+fn wait_online(vi: &VexInode, from: u64, to: u64, patience: Patience) -> Result {
     let shared: &Shared = &vi.mount().staging;
     let arrivals = shared.arrivals(vi.ino())?;
     let mut ticket: Option<Ticket<'_>> = None;
     let mut rounds = 0;
     loop {
         let seen = arrivals.count();
-        let Some(want) = missing(vi, from, to)? else {
+        let Some(want) = missing(vi, from, to, patience)? else {
             if let Some(ticket) = &mut ticket {
                 ticket.served = true;
             }
             return Ok(());
         };
         vi.check_running()?;
+        if vi.sb().closed_to_writers() {
+            return Err(shared.cannot_come(vi));
+        }
         match &ticket {
-            None if nowait => {
+            None if patience != Patience::Full => {
                 shared.queue.lock().prefetch(&want)?;
                 shared.requests.wake_all();
                 return Err(EAGAIN);
@@ -216,7 +264,7 @@ fn wait_online(vi: &VexInode, from: u64, to: u64, nowait: bool) -> Result {
             Some(t) => {
                 let outcome = shared.queue.lock().outcome(t.cookie);
                 match outcome {
-                    Outcome::Pending => arrivals.wait_killable(seen)?,
+                    Outcome::Pending => arrivals.wait(seen, Signals::Fatal, Some(LOOK_AGAIN_MS))?,
                     Outcome::Done(Err(e)) => return Err(e),
                     Outcome::Done(Ok(())) if rounds < MAX_ROUNDS => {
                         rounds += 1;
@@ -230,9 +278,21 @@ fn wait_online(vi: &VexInode, from: u64, to: u64, nowait: bool) -> Result {
 }
 
 /// What has to be recalled so that the blocks `[from, to)` are online; nothing if they are.
-fn missing(vi: &VexInode, from: u64, to: u64) -> Result<Option<Want>> {
+///
+/// # Errors
+///
+/// `EAGAIN` if it would have to wait to find out and must not.
+fn missing(vi: &VexInode, from: u64, to: u64, patience: Patience) -> Result<Option<Want>> {
     let part = {
-        let core = vi.core().read();
+        let core = match patience {
+            Patience::Never => vi.core().try_read().ok_or(EAGAIN)?,
+            _ => vi.core().read(),
+        };
+        // Extents that are not in the inode may have to be read from disk. (So may the records of
+        // the copies, but then it is known that the caller will have to wait.)
+        if patience == Patience::Never && !core.data_in_core() {
+            return Err(EAGAIN);
+        }
         vi.fs().first_offline(&core, from, to)?
     };
     match part {

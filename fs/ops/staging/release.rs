@@ -5,11 +5,7 @@
 use crate::libvexfs::errno::estale;
 use crate::libvexfs::journal::{Store as _, Trans as _};
 use crate::libvexfs::staging::{blocks::RELEASE_CREDITS, MIN_COPIES};
-use crate::vfs::{
-    file::{Mode, RwLocked},
-    inode::VexInode,
-    sched,
-};
+use crate::vfs::{file::RwLocked, inode::VexInode, sched};
 use kernel::prelude::*;
 
 /// Releases a file whose contents are of `version` (0: whichever). Returns the bytes freed.
@@ -27,7 +23,7 @@ pub(super) fn release(vi: &VexInode, version: u64) -> Result<u64> {
     if vi.read_only() {
         return Err(EROFS);
     }
-    let _lock = RwLocked::take(vi, Mode::Exclusive, false)?;
+    let _lock = RwLocked::take_killable(vi)?;
     let _invalidate = vi.invalidate_lock();
     vi.wait_for_direct_io();
     if vi.is_swapfile() {

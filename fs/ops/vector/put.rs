@@ -13,6 +13,7 @@ use crate::libvexfs::journal::Tid;
 use crate::libvexfs::vector::record::{Publish, BASE_CREDITS, PUT_CREDITS};
 use crate::libvexfs::vector::top::sort_by_key;
 use crate::libvexfs::vector::{stale, Record};
+use crate::ops::version;
 use crate::vfs::{
     access::{self, FileRef, MAY_WRITE},
     bindings,
@@ -60,6 +61,19 @@ struct Item {
     record: Record,
     /// Index of its vector in the chunk's buffer.
     vector: usize,
+}
+
+/// The version of a file's contents now. If a record is to say that it describes this one (`said`
+/// is the version that it names, 0 for whichever it is), and nobody has settled it, this does.
+fn current_version(inode: &VexInode, said: u64) -> Result<u64> {
+    let (current, settled) = {
+        let core = inode.core().read();
+        (core.data_version, core.marked_version >= core.data_version)
+    };
+    if said == 0 || (said == current && !settled) {
+        return version::settle(inode, |_| Ok(()));
+    }
+    Ok(current)
 }
 
 /// One call.
@@ -177,7 +191,7 @@ impl Call<'_> {
         }
         let owner = self.owner(raw.fd)?;
         let inode = self.inode(owner)?;
-        let current = inode.core().read().data_version;
+        let current = current_version(inode, raw.version)?;
         if raw.version > current {
             return Err(EINVAL);
         }

@@ -5,17 +5,11 @@
 use super::reap::{remove_owned, remove_slots};
 use super::search::{describe, SEED};
 use super::sight::{Sight, Verdicts};
-use super::{change, put::may_describe, unless_dropped, Open};
+use super::{put::may_describe, unless_dropped, Open};
 use crate::crc32c::crc32c;
-use crate::libvexfs::credits;
 use crate::libvexfs::vector::Record;
-use crate::vfs::{
-    bindings,
-    file::{Mode, RwLocked},
-    inode::VexInode,
-    ioctl::File,
-    sched, uapi,
-};
+use crate::ops::version;
+use crate::vfs::{bindings, ioctl::File, sched, uapi};
 use kernel::prelude::*;
 
 /// Records that are looked up together.
@@ -29,32 +23,12 @@ pub(super) fn mark(file: &File, arg: usize) -> Result<isize> {
     }
     may_describe(file)?;
     let inode = file.inode();
-    raw.version = settle(inode)?;
+    raw.version = version::settle(inode, |_| Ok(()))?;
     raw.ino = inode.ino();
     raw.generation = inode.generation();
     raw.file_size = inode.size();
     uapi::put(arg, size, &raw)?;
     Ok(0)
-}
-
-/// Makes any change from now on another version than the one returned.
-fn settle(inode: &VexInode) -> Result<u64> {
-    // Writes that looked for the mark before it was there must have ended.
-    let _lock = RwLocked::take(inode, Mode::Exclusive, false)?;
-    inode.wait_for_direct_io();
-    // As must those through mappings: pages that were written back are read-only, and the next
-    // write faults and sees the mark. No fault may come in between.
-    let _invalidate = inode.invalidate_lock();
-    let marked = {
-        let core = inode.core().read();
-        (core.marked_version >= core.data_version).then_some(core.data_version)
-    };
-    let version = match marked {
-        Some(version) => version,
-        None => change(inode, credits::INODE, |t, core| inode.fs().mark(t, core))?.0,
-    };
-    inode.write_and_wait(0, i64::MAX as u64)?;
-    Ok(version)
 }
 
 /// `VEXFS_IOC_GET`.

@@ -7,13 +7,6 @@ st_op() { python3 "$suites/staging_ops.py" "$@"; }
 st_vols=$WORK/volumes
 st_log=$WORK/agent.log
 
-# The command must fail. (`!` alone does not end a test: set -e passes over it.)
-st_not() {
-	if "$@"; then
-		echo "this should have failed: $*"
-		return 1
-	fi
-}
 # A new file system, mounted, no agent, no volumes.
 st_new() {
 	! mountpoint -q "$MNT" || umount "$MNT"
@@ -36,6 +29,17 @@ st_up() {
 st_down() {
 	kill "$agent"
 	wait "$agent"
+}
+# As not, but says how: fails TEXT goes with the status 1 and says TEXT.
+st_fails() {
+	local text=$1 is=0
+	shift
+	"$@" >"$WORK/st_fails" 2>&1 || is=$?
+	if [ "$is" != 1 ] || ! grep -qF -- "$text" "$WORK/st_fails"; then
+		echo "(status $is, not 1, or it did not say: $text): $*"
+		cat "$WORK/st_fails"
+		return 1
+	fi
 }
 st_end() {
 	umount "$MNT"

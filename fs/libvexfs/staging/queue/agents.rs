@@ -19,13 +19,19 @@ impl Queue {
         })
     }
 
-    /// Hands requests out to `agent`: cancellations first, then by priority; those of one priority that are taken at
-    /// once are put into the order of the volumes.
+    /// Hands at most `max` requests out to `agent`: cancellations first, then up to `room` new ones by priority; those
+    /// of one priority that are taken at once are put into the order of the volumes. Returns how many are new.
     ///
     /// # Errors
     ///
     /// `ENOMEM`: nothing was handed out.
-    pub fn take(&mut self, agent: u32, max: usize, out: &mut KVec<Request>) -> Result {
+    pub fn take(
+        &mut self,
+        agent: u32,
+        max: usize,
+        room: usize,
+        out: &mut KVVec<Request>,
+    ) -> Result<usize> {
         let max = max.min(self.len());
         out.clear();
         out.reserve(max, GFP_KERNEL)?;
@@ -41,6 +47,8 @@ impl Queue {
             }
             at = next;
         }
+        let cancels = out.len();
+        let max = max.min(cancels.saturating_add(room));
         for p in (0..priority::END).rev() {
             let first = out.len();
             while out.len() < max {
@@ -70,11 +78,34 @@ impl Queue {
                 )
             });
         }
-        Ok(())
+        Ok(out.len() - cancels)
+    }
+
+    /// What was taken could not be told to `agent`: it is as if it had not been taken.
+    pub fn untake(&mut self, agent: u32, r: &Request) {
+        let n = r.cookie as u32;
+        match self.entry(r.cookie) {
+            Some(Entry {
+                state:
+                    State::Handed {
+                        agent: a,
+                        cancelled,
+                    },
+                listed,
+                ..
+            }) if *a == agent => {
+                if r.op != Op::Cancel {
+                    self.put_back(n);
+                } else if *cancelled && !listed {
+                    self.append(n);
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Whether [`Queue::take`] would give `agent` something now.
-    pub fn has_ready_for(&self, agent: u32) -> bool {
+    pub fn has_ready_for(&self, agent: u32, room: usize) -> bool {
         let mut at = self.cancels.head;
         while let Some(e) = self.entries.get(at) {
             if matches!(e.state, State::Handed { agent: a, .. } if a == agent) {
@@ -82,7 +113,7 @@ impl Queue {
             }
             at = e.next;
         }
-        self.ready.iter().any(|l| l.head != NIL)
+        room > 0 && self.ready.iter().any(|l| l.head != NIL)
     }
 
     /// A request that `agent` has, whether somebody still waits for it or not.
