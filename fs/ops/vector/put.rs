@@ -50,6 +50,8 @@ struct Owner {
     /// None: the file of the call itself.
     file: Option<FileRef>,
     verdict: Result,
+    /// The version of its contents that this call has settled.
+    settled: Option<u64>,
 }
 
 /// An item that is on its way.
@@ -61,19 +63,6 @@ struct Item {
     record: Record,
     /// Index of its vector in the chunk's buffer.
     vector: usize,
-}
-
-/// The version of a file's contents now. If a record is to say that it describes this one (`said`
-/// is the version that it names, 0 for whichever it is), and nobody has settled it, this does.
-fn current_version(inode: &VexInode, said: u64) -> Result<u64> {
-    let (current, settled) = {
-        let core = inode.core().read();
-        (core.data_version, core.marked_version >= core.data_version)
-    };
-    if said == 0 || (said == current && !settled) {
-        return version::settle(inode, |_| Ok(()));
-    }
-    Ok(current)
 }
 
 /// One call.
@@ -191,11 +180,8 @@ impl Call<'_> {
         }
         let owner = self.owner(raw.fd)?;
         let inode = self.inode(owner)?;
-        let current = current_version(inode, raw.version)?;
-        if raw.version > current {
-            return Err(EINVAL);
-        }
         let (ino, generation) = (inode.ino(), inode.generation());
+        let version = self.version(owner, raw.version)?;
         uapi::slice(raw.vector, wide.len())
             .reader()
             .read_slice(wide)?;
@@ -206,11 +192,7 @@ impl Call<'_> {
             generation,
             off: raw.off,
             len: raw.len,
-            version: if raw.version == 0 {
-                current
-            } else {
-                raw.version
-            },
+            version,
             crc: crc32c(SEED, to),
             sequence: 0,
         };
@@ -229,12 +211,43 @@ impl Call<'_> {
                     _ => Some(FileRef::get(fd, self.file)?),
                 };
                 let verdict = may_describe(file.as_deref().unwrap_or(self.file));
-                self.owners.push(Owner { fd, file, verdict }, GFP_KERNEL)?;
+                let owner = Owner {
+                    fd,
+                    file,
+                    verdict,
+                    settled: None,
+                };
+                self.owners.push(owner, GFP_KERNEL)?;
                 self.owners.len() - 1
             }
         };
         self.owners.get(index).ok_or(EINVAL)?.verdict?;
         Ok(index)
+    }
+
+    /// The version of an owner's contents that a record describes: `said`, or with 0 the one that the
+    /// call finds there. If that is the present one and nobody has settled it, this does.
+    fn version(&mut self, owner: usize, said: u64) -> Result<u64> {
+        let inode = self.inode(owner)?;
+        let (current, marked) = {
+            let core = inode.core().read();
+            (core.data_version, core.marked_version)
+        };
+        if said > current {
+            return Err(EINVAL);
+        }
+        let known = self.owners.get(owner).and_then(|o| o.settled);
+        match known {
+            // Settling looks at the whole page cache of the file, so not for each record.
+            Some(version) if said == 0 => return Ok(version),
+            _ if said != 0 && (said != current || marked >= current) => return Ok(said),
+            _ => {}
+        }
+        let found = version::settle(inode, |_| Ok(()))?;
+        if let Some(owner) = self.owners.get_mut(owner) {
+            owner.settled = Some(found);
+        }
+        Ok(if said == 0 { found } else { said })
     }
 
     fn inode(&self, owner: usize) -> Result<&VexInode> {
