@@ -18,12 +18,13 @@ use kernel::prelude::*;
 /// What the VFS says of the permission to; the journal's and those of changing the size.
 pub(crate) fn set(inode: &VexInode, change: &Change) -> Result {
     inode.check_running()?;
-    if let Some(size) = change.size() {
-        // The lock may be let go here: what the VFS checks comes afterwards.
-        staging::before_resize(inode, size)?;
-    }
     change.prepare()?;
     if let Some(size) = change.size() {
+        if staging::before_resize(inode, size)? {
+            // The lock was let go, so what was found out with it may not be so any more.
+            change.refresh_mode(inode);
+            change.prepare()?;
+        }
         // truncate(2) leaves it to us whether that is a change, ftruncate(2) does not.
         if size != inode.size() {
             change.touch();

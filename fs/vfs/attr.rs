@@ -45,6 +45,29 @@ impl Change {
         unsafe { (*self.attr).ia_valid |= bindings::ATTR_MTIME | bindings::ATTR_CTIME };
     }
 
+    /// If the mode changes because setuid and setgid are taken away, the VFS made the new mode from
+    /// the one that the inode had then. Makes it from the one that it has now.
+    ///
+    /// # Context
+    ///
+    /// After the inode's lock was let go and taken again.
+    pub(crate) fn refresh_mode(&self, inode: &VexInode) {
+        // SAFETY: As above. The VFS asks for either kind of change of the mode, never for both.
+        unsafe {
+            let valid = (*self.attr).ia_valid;
+            let taken = [
+                (bindings::ATTR_KILL_SUID, bindings::S_ISUID),
+                (bindings::ATTR_KILL_SGID, bindings::S_ISGID),
+            ]
+            .into_iter()
+            .filter(|(kill, _)| valid & kill != 0)
+            .fold(0, |bits, (_, bit)| bits | bit as u16);
+            if taken != 0 && valid & bindings::ATTR_MODE != 0 {
+                (*self.attr).ia_mode = inode.mode() & !taken;
+            }
+        }
+    }
+
     /// Lets the access control list follow the mode, if that was changed.
     ///
     /// # Errors

@@ -43,6 +43,25 @@ grower() {
 	st_down
 	st_end
 }
+
+# What the mode became while a grower waited stays, less the bits that growing takes away.
+grower_mode() {
+	st_new
+	st_one 5000
+	chmod 4777 "$MNT/f"
+	chmod 755 "$MNT"
+	setpriv --reuid 1000 --regid 1000 --clear-groups truncate -s 100000 "$MNT/f" &
+	local grower=$!
+	st_wait "$MNT/f" waiters 1
+	chmod 4711 "$MNT/f"
+	st_up
+	exits 0 wait $grower
+	[ "$(stat -c %a "$MNT/f")" = 711 ]
+	truncate -s 100000 "$WORK/orig/f"
+	cmp "$WORK/orig/f" "$MNT/f"
+	st_down
+	st_end
+}
 # splice(2) of a file that is released again and again.
 spliced() {
 	st_new
@@ -54,6 +73,7 @@ spliced() {
 }
 
 t "a grower of an offline file holds nobody up" grower
+t "a grower of an offline file leaves a new mode alone" grower_mode
 t "splice recalls again what was released meanwhile" spliced
 
 # --- Woken ---------------------------------------------------------------------------

@@ -153,7 +153,7 @@ fn last_block(size: u64) -> (u64, u64) {
 }
 
 /// The same before the file's size becomes `new`: if it grows, the block with the end of file must
-/// be there.
+/// be there. Says whether it waited.
 ///
 /// # Errors
 ///
@@ -164,16 +164,18 @@ fn last_block(size: u64) -> (u64, u64) {
 /// `i_rwsem` held exclusively, once inside of `sb_start_write`. While it waits both are let go, so
 /// whatever was checked under the lock has to be checked afterwards: nobody who wants to look at,
 /// rename or unlink the file waits for a volume.
-pub(crate) fn before_resize(vi: &VexInode, new: u64) -> Result {
+pub(crate) fn before_resize(vi: &VexInode, new: u64) -> Result<bool> {
+    let mut waited = false;
     loop {
         let size = vi.size();
         if new <= size || !may_be_offline(vi, Patience::Full)? {
-            return Ok(());
+            return Ok(waited);
         }
         let (from, to) = last_block(size);
         if missing(vi, from, to, Patience::Full)?.is_none() {
-            return Ok(());
+            return Ok(waited);
         }
+        waited = true;
         vi.while_unlocked(|| {
             vi.sb()
                 .outside_write(|| wait_online(vi, from, to, Patience::Full))
@@ -402,7 +404,12 @@ fn deliver_chunks(
             uapi::slice(from, n as usize).reader().read_slice(data)?;
             rest.fill(0);
             check(&vi, request, chunk, data)?;
-            publish_chunk(&vi, version, chunk, &mut bytes)?;
+            {
+                // A release that began before the recall was asked for ends first, or it would give
+                // back what comes in, and the recall would have brought nothing.
+                let _invalidate = vi.invalidate_lock_shared();
+                publish_chunk(&vi, version, chunk, &mut bytes)?;
+            }
             shared.arrived(vi.ino());
         }
         *done += n;
