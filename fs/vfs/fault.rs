@@ -67,7 +67,8 @@ impl Fault {
         // SAFETY: The fault lives; the helper takes a reference to the file and drops the lock, or
         // returns NULL.
         let file = unsafe { bindings::vexfs_helper_vmf_unlock_for_io(self.0) };
-        (!file.is_null()).then_some(HeldFile(file))
+        // Not `then_some`: that makes a HeldFile in any case, which is put when it is dropped.
+        (!file.is_null()).then(|| HeldFile(file))
     }
 }
 

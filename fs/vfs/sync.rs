@@ -121,7 +121,9 @@ impl<T> PinnedRwSemaphore<T> {
     pub(crate) fn try_read(&self) -> Option<ReadGuard<'_, T>> {
         // SAFETY: The semaphore was initialised when `self` was made.
         let taken = unsafe { bindings::down_read_trylock(self.raw.get()) } != 0;
-        taken.then_some(ReadGuard(self, NotThreadSafe))
+        // Not `then_some`: that makes a guard in any case, and dropping it gives back what was not
+        // taken.
+        taken.then(|| ReadGuard(self, NotThreadSafe))
     }
 
     /// Takes the semaphore for writing.

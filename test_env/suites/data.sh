@@ -121,6 +121,7 @@ test_seek() { # cp --sparse reproduces holes and data
 	}
 }
 
+test_nowait() { op nowait "$mnt/nowait"; } # RWF_NOWAIT against writers
 test_unlinked() { # data of an open, unlinked file; freed when it is closed
 	local before after
 	before=$(stat -f -c %f "$mnt")
@@ -292,7 +293,7 @@ data_test() {
 }
 
 for name in ${DATA_TESTS:-trees fsx fsx_direct fsx_many sparse append direct \
-	mmap rwf extents seek unlinked truncate_big enospc fallocate \
+	mmap rwf nowait extents seek unlinked truncate_big enospc fallocate \
 	fallocate_stale fallocate_offline where swap direct_rules uring trim}; do
 	t "$name" data_test "$name"
 done

@@ -19,6 +19,7 @@ import mmap
 import os
 import random
 import struct
+import time
 
 from data_fsx import Fsx
 from data_lib import PAGE, check, extents, fail, pattern
@@ -184,6 +185,43 @@ def rwf(path):
     os.unlink(path + ".copy")
 
 
+def nowait(path):
+    """Requests that must not wait meet others that hold what they want."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+    os.write(fd, bytes(64 << 10))
+    end = time.monotonic() + 6
+    children = []
+    for child in range(6):
+        pid = os.fork()
+        if pid:
+            children.append(pid)
+            continue
+        at = 0
+        while time.monotonic() < end:
+            if child < 2:
+                # The size and the blocks change all the time.
+                os.pwrite(fd, b"y" * 5000, (1 << 20) + (at << 14))
+                if at % 8 == 7:
+                    os.fdatasync(fd)
+                    os.ftruncate(fd, 64 << 10)
+            else:
+                try:
+                    if child % 2:
+                        os.pwritev(fd, [b"x" * 700], at % 64 << 10, os.RWF_NOWAIT)
+                    else:
+                        os.preadv(fd, [bytearray(700)], at % 64 << 10, os.RWF_NOWAIT)
+                except OSError as e:
+                    if e.errno != errno.EAGAIN:
+                        raise
+            at = (at + 1) % 4096
+        os._exit(0)
+    for pid in children:
+        check(os.waitpid(pid, 0)[1], 0, "a child of nowait")
+    # Nothing was unlocked that was not locked: others can still lock it.
+    os.ftruncate(fd, 100)
+    check(len(os.pread(fd, 100, 90)), 10, "bytes before the new end")
+
+
 def fill(path):
     """Until ENOSPC: nothing that write accepted may be lost."""
     piece = 1 << 18
@@ -347,7 +385,7 @@ def main():
             check(f.read(), pattern(int(a.rest[0]), int(a.rest[1])), a.file)
     else:
         {"sparse": sparse, "append": append, "direct": direct, "mmap": map_file,
-         "rwf": rwf, "fill": fill}[a.what](a.file)
+         "rwf": rwf, "nowait": nowait, "fill": fill}[a.what](a.file)
 
 
 main()
