@@ -4,7 +4,8 @@
 use crate::exit::Exit;
 use crate::output::Output;
 use crate::{
-    agent, collection, embed, fsck, import, info, mkfs, record, search, shell, staging, volume,
+    agent, collection, debug, embed, fsck, import, info, mkfs, record, search, shell, staging,
+    volume,
 };
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
@@ -69,6 +70,8 @@ pub enum Command {
     Mkfs(mkfs::Args),
     /// Check a file system (as fsck.vexfs)
     Fsck(fsck::Args),
+    /// Show the structures of an unmounted file system, damaged or not
+    Debug(debug::Args),
     /// Print a completion script for a shell
     Completions(shell::CompletionsArgs),
     /// Print or install the manual pages
@@ -114,6 +117,7 @@ fn vexctl(args: Vec<OsString>) -> ExitCode {
         Command::Volume(a) => volume::run(a, &out),
         Command::Mkfs(a) => mkfs::run(a, &out),
         Command::Fsck(a) => fsck::run(a, &out),
+        Command::Debug(a) => debug::run(a, &out),
         Command::Completions(a) => shell::completions(a),
         Command::Man(a) => shell::man(a, &out),
     };

@@ -9,6 +9,7 @@ mod abi;
 mod agent;
 mod cli;
 mod collection;
+mod debug;
 mod device;
 mod embed;
 mod embedder;

@@ -295,7 +295,7 @@ impl<S: Store> Checker<'_, S> {
 }
 
 /// Reads a chunk's record: its first block and the mask of its free inodes.
-pub(super) fn parse_chunk(g: &Geometry, group: u32, key: u128, value: &[u8]) -> Option<(u64, u64)> {
+pub fn parse_chunk(g: &Geometry, group: u32, key: u128, value: &[u8]) -> Option<(u64, u64)> {
     let (chunk, mask) = (key as u64, le64(value, 0));
     let fits = value.len() == 8
         && mask & !CHUNK_ALL_FREE == 0

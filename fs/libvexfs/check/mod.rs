@@ -24,7 +24,9 @@ mod usage;
 mod vectors;
 
 pub use fix::{Counts, Field, Fix, SuperField};
+pub use group::parse_chunk;
 pub use repair::{repair, Repaired};
+pub use tree::{walk, Event};
 
 use crate::libvexfs::format::Superblock;
 use crate::libvexfs::journal::Store;

@@ -9,17 +9,25 @@ use crate::libvexfs::tree::{Root, MAX_HEIGHT};
 use kernel::prelude::*;
 
 /// What a walk comes across.
-pub(super) enum Event<'a> {
+pub enum Event<'a> {
     /// A node in a block of its own, which says that it is this tree's. Say false not to look into it.
     Node(u64),
     /// A record; `bno` is the node's block, or that of the owner.
     Record {
+        /// The block.
         bno: u64,
+        /// The key.
         key: u128,
+        /// The value.
         value: &'a [u8],
     },
     /// Something that must not be. What is below it is not visited.
-    Bad { bno: u64, what: &'static str },
+    Bad {
+        /// The block.
+        bno: u64,
+        /// What is wrong.
+        what: &'static str,
+    },
 }
 
 /// The keys that may occur in a node: from `low` on, below `high`.
@@ -41,7 +49,7 @@ impl Range {
 /// # Errors
 ///
 /// Only what `f` returns: damage and failed reads are events.
-pub(super) fn walk<S: Store>(
+pub fn walk<S: Store>(
     store: &S,
     root: Root<'_>,
     f: &mut dyn FnMut(Event<'_>) -> Result<bool>,

@@ -64,6 +64,9 @@ pub const S_IFLNK: u16 = 0o120000;
 /// A socket.
 pub const S_IFSOCK: u16 = 0o140000;
 
+/// A second has so many nanoseconds.
+const NSEC_END: u32 = 1_000_000_000;
+
 /// A point in time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time {
@@ -192,15 +195,11 @@ pub fn parse_block_header(b: &[u8], bno: u64) -> Result<u64> {
     Ok(chunk)
 }
 
-fn time(b: &[u8], sec: usize, index: usize) -> Result<Time> {
-    let nsec = le32(b, OFF_NSECS + 4 * index);
-    if nsec >= 1_000_000_000 {
-        return Err(euclean());
-    }
-    Ok(Time {
+fn time(b: &[u8], sec: usize, index: usize) -> Time {
+    Time {
         sec: le64(b, sec) as i64,
-        nsec,
-    })
+        nsec: le32(b, OFF_NSECS + 4 * index),
+    }
 }
 
 impl Inode {
@@ -226,29 +225,40 @@ impl Inode {
         if !known_type || size > i64::MAX as u64 || state & !STATE_KNOWN != 0 {
             return Err(euclean());
         }
-        Ok(Inode {
+        let inode = Self::decode(b, ino);
+        let times = [inode.atime, inode.mtime, inode.ctime, inode.btime];
+        if times.iter().any(|t| t.nsec >= NSEC_END) {
+            return Err(euclean());
+        }
+        Ok(inode)
+    }
+
+    /// Reads the fields as they are, whatever they say: for those who show damage.
+    #[inline]
+    pub fn decode(b: &[u8], ino: u64) -> Self {
+        Inode {
             ino,
-            mode,
+            mode: le16(b, OFF_MODE),
             generation: le32(b, OFF_GENERATION),
             uid: le32(b, OFF_UID),
             gid: le32(b, OFF_GID),
             nlink: le32(b, OFF_NLINK),
             flags: le32(b, OFF_FLAGS),
-            size,
+            size: le64(b, OFF_SIZE),
             blocks: le64(b, OFF_BLOCKS),
-            atime: time(b, OFF_ATIME, 0)?,
-            mtime: time(b, OFF_MTIME, 1)?,
-            ctime: time(b, OFF_CTIME, 2)?,
-            btime: time(b, OFF_BTIME, 3)?,
+            atime: time(b, OFF_ATIME, 0),
+            mtime: time(b, OFF_MTIME, 1),
+            ctime: time(b, OFF_CTIME, 2),
+            btime: time(b, OFF_BTIME, 3),
             data_version: le64(b, OFF_DATA_VERSION),
             marked_version: le64(b, OFF_MARKED_VERSION),
             projid: le32(b, OFF_PROJID),
             rdev: le32(b, OFF_RDEV),
-            state,
+            state: le32(b, OFF_STATE),
             entries: le64(b, OFF_ENTRIES),
             data: bytes(b, OFF_DATA),
             attr: bytes(b, OFF_ATTR),
-        })
+        }
     }
 
     /// Writes its 576 bytes.

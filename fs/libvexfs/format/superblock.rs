@@ -142,7 +142,28 @@ impl Superblock {
         if b.len() < SUPERBLOCK_LEN || bytes::<8>(b, OFF_MAGIC) != MAGIC {
             return Err(EINVAL);
         }
-        let sb = Superblock {
+        let sb = Self::decode(b);
+        if sb.version != VERSION || sb.incompat & !KNOWN_INCOMPAT != 0 {
+            return Err(EINVAL);
+        }
+        sb.geometry.verify()?;
+        let g = &sb.geometry;
+        let journal_end = sb
+            .journal_start
+            .checked_add(sb.journal_len)
+            .ok_or_else(euclean)?;
+        let journal_fits = sb.journal_len == 0
+            || (sb.journal_start >= g.group_metadata(0) && journal_end <= g.group_len(0));
+        if !journal_fits || sb.reserved_blocks > g.block_count {
+            return Err(euclean());
+        }
+        Ok(sb)
+    }
+
+    /// Reads the fields as they are, whatever they say: for those who show damage.
+    #[inline]
+    pub fn decode(b: &[u8]) -> Self {
+        Superblock {
             version: le32(b, OFF_VERSION),
             state: le32(b, OFF_STATE),
             geometry: Geometry {
@@ -176,22 +197,7 @@ impl Superblock {
             reserved_blocks: le64(b, OFF_RESERVED_BLOCKS),
             next_collection: le32(b, OFF_NEXT_COLLECTION),
             next_volume: le32(b, OFF_NEXT_VOLUME),
-        };
-        if sb.version != VERSION || sb.incompat & !KNOWN_INCOMPAT != 0 {
-            return Err(EINVAL);
         }
-        sb.geometry.verify()?;
-        let g = &sb.geometry;
-        let journal_end = sb
-            .journal_start
-            .checked_add(sb.journal_len)
-            .ok_or_else(euclean)?;
-        let journal_fits = sb.journal_len == 0
-            || (sb.journal_start >= g.group_metadata(0) && journal_end <= g.group_len(0));
-        if !journal_fits || sb.reserved_blocks > g.block_count {
-            return Err(euclean());
-        }
-        Ok(sb)
     }
 
     /// Writes it to the body of its block.
