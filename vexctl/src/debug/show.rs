@@ -140,6 +140,7 @@ impl Show {
     fn word(&self) -> String {
         match self {
             Show::None => "-".to_owned(),
+            Show::List(list) if list.is_empty() => "-".to_owned(),
             Show::Flag(true) => "yes".to_owned(),
             Show::Flag(false) => "no".to_owned(),
             Show::Number(n) => n.to_string(),
