@@ -256,8 +256,8 @@ fn no_damage_makes_it_fall() {
         }
         let mut random = Random::new(seed);
         let bno = used[random.below(used.len() as u64) as usize].to_string();
-        let ino =
-            (used[random.below(used.len() as u64) as usize] << 3 | 1 + random.below(7)).to_string();
+        let block = used[random.below(used.len() as u64) as usize];
+        let ino = ((block << 3) | (1 + random.below(7))).to_string();
         let all: [&[&str]; 10] = [
             &["superblock", "--all"],
             &["groups"],
