@@ -4,6 +4,7 @@
 
 mod cuts;
 mod damage;
+mod interrupted;
 mod making;
 mod mend;
 mod repair;

@@ -24,7 +24,7 @@ use vexfs::libvexfs::{Fs, Inode};
 use vexfs::volume;
 
 /// A number from the environment.
-fn number(name: &str, otherwise: u64) -> u64 {
+pub fn number(name: &str, otherwise: u64) -> u64 {
     let value = std::env::var(name).ok();
     value.and_then(|n| n.parse().ok()).unwrap_or(otherwise)
 }
@@ -50,7 +50,7 @@ pub fn mend<D: Disk>(store: &FileStore<D>, sb: &Superblock) -> (Repaired, Vec<St
 }
 
 /// What every inode that has a name holds: bytes, attributes, target.
-fn contents<S: Store>(fs: &Fs<S>, disk: &dyn Disk) -> BTreeMap<u64, String> {
+pub fn contents<S: Store>(fs: &Fs<S>, disk: &dyn Disk) -> BTreeMap<u64, String> {
     let mut all = BTreeMap::new();
     let mut todo = vec![fs.sb.root_ino];
     while let Some(ino) = todo.pop() {
@@ -116,7 +116,7 @@ fn hit(s: &Sample, bno: u64, at: usize, len: usize) -> Vec<u64> {
 }
 
 /// Changes a few bytes of some metadata; returns the inodes that it hits.
-fn damage(s: &Sample, used: &[u64], disk: &MemoryDisk, random: &mut Random) -> BTreeSet<u64> {
+pub fn damage(s: &Sample, used: &[u64], disk: &MemoryDisk, random: &mut Random) -> BTreeSet<u64> {
     let mut touched = BTreeSet::new();
     for _ in 0..1 + random.below(4) {
         let bno = used[random.below(used.len() as u64) as usize];
@@ -147,7 +147,7 @@ fn damage(s: &Sample, used: &[u64], disk: &MemoryDisk, random: &mut Random) -> B
     touched
 }
 
-fn metadata(s: &Sample) -> Vec<u64> {
+pub fn metadata(s: &Sample) -> Vec<u64> {
     let journal = volume::region(&s.sb).unwrap();
     let is_metadata = |bno: &u64| {
         let body = s.body(*bno);
