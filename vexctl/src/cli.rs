@@ -4,8 +4,8 @@
 use crate::exit::Exit;
 use crate::output::Output;
 use crate::{
-    agent, collection, debug, embed, fsck, import, info, mkfs, record, search, shell, staging,
-    volume,
+    agent, collection, debug, dump, embed, fsck, import, info, mkfs, record, search, shell,
+    staging, volume,
 };
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
@@ -72,6 +72,10 @@ pub enum Command {
     Fsck(fsck::Args),
     /// Show the structures of an unmounted file system, damaged or not
     Debug(debug::Args),
+    /// Write the metadata of an unmounted file system to a file, without the contents of its files
+    Dump(dump::DumpArgs),
+    /// Make an image from what dump wrote
+    Undump(dump::UndumpArgs),
     /// Print a completion script for a shell
     Completions(shell::CompletionsArgs),
     /// Print or install the manual pages
@@ -118,6 +122,8 @@ fn vexctl(args: Vec<OsString>) -> ExitCode {
         Command::Mkfs(a) => mkfs::run(a, &out),
         Command::Fsck(a) => fsck::run(a, &out),
         Command::Debug(a) => debug::run(a, &out),
+        Command::Dump(a) => dump::dump(a, &out),
+        Command::Undump(a) => dump::undump(a, &out),
         Command::Completions(a) => shell::completions(a),
         Command::Man(a) => shell::man(a, &out),
     };

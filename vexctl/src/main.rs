@@ -11,6 +11,7 @@ mod cli;
 mod collection;
 mod debug;
 mod device;
+mod dump;
 mod embed;
 mod embedder;
 mod error;

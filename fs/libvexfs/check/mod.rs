@@ -20,6 +20,7 @@ mod space;
 mod staging;
 mod superblock;
 mod tree;
+mod unclaimed;
 mod usage;
 mod vectors;
 

@@ -3,6 +3,7 @@
 //! Volumes with some of everything in them, whole and damaged, under the tools as people call them.
 
 mod debug;
+mod dump;
 #[path = "../../../fs/host/tests/volume/workload.rs"]
 #[allow(
     dead_code,

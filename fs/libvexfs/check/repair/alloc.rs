@@ -3,10 +3,11 @@
 //! Where a repair takes blocks from.
 
 use super::Repair;
+use crate::libvexfs::check::unclaimed::taken;
 use crate::libvexfs::check::usage::{Bits, Usage};
-use crate::libvexfs::format::group::{is_bitmap, BITMAP_BYTES, BITMAP_HEADER, SUMMARY_INIT};
-use crate::libvexfs::format::{bytes, le32, Geometry};
-use crate::libvexfs::journal::{Block, Store};
+use crate::libvexfs::format::group::BITMAP_BYTES;
+use crate::libvexfs::format::Geometry;
+use crate::libvexfs::journal::Store;
 use kernel::prelude::*;
 
 /// What is taken: all that was claimed in the last check, and all that the repair took itself. Nothing that it took is
@@ -45,20 +46,7 @@ impl<S: Store> Repair<'_, S> {
     /// The bitmap of a region as it stands on the disk: a hint where lost blocks may be. What cannot be read may be
     /// anywhere.
     pub(super) fn bits_on_disk(&self, group: u32, region: u32) -> Bits {
-        let g = &self.sb.geometry;
-        let bno = g.bitmap(group, region);
-        if let Ok(block) = self.store.read(bno) {
-            let data = block.data();
-            if is_bitmap(&data, group, bno, region) {
-                return bytes(&data, BITMAP_HEADER);
-            }
-        }
-        let (summary, off) = g.summary(group, region);
-        let written = match self.store.read(summary) {
-            Ok(block) => le32(&block.data(), off) & SUMMARY_INIT != 0,
-            Err(_) => true,
-        };
-        [if written { 0xff } else { 0 }; BITMAP_BYTES]
+        taken(self.store, &self.sb.geometry, group, region)
     }
 
     /// Takes a block for a tree; `within`: it has to lie in this group.
