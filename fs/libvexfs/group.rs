@@ -7,12 +7,13 @@ use crate::libvexfs::alloc::busy::Busy;
 use crate::libvexfs::credits::blocks;
 use crate::libvexfs::damaged;
 use crate::libvexfs::errno::euclean;
+use crate::libvexfs::format::geometry::{Geometry, REGION_BLOCKS};
 use crate::libvexfs::format::group::{format_bitmap_header, GroupHeader, ROOT_LEN, SUMMARY_INIT};
-use crate::libvexfs::format::{put32, Superblock};
+use crate::libvexfs::format::put32;
 use crate::libvexfs::journal::{Block, BlockMut, Store, Trans};
 use crate::libvexfs::tree::{self, Blocks, Owner, Root, RootMut, KIND_CHUNK, KIND_ORPHAN};
 use crate::libvexfs::{Fs, Inode};
-use crate::sync::Mutex;
+use crate::sync::{Mutex, SetOnce};
 use core::sync::atomic::{AtomicU64, Ordering};
 use kernel::prelude::*;
 
@@ -33,6 +34,79 @@ pub(crate) struct GroupCore {
     pub(crate) held: KVec<(u32, u32)>,
     /// Where the last allocation of data ended: the next one goes on from there.
     pub(crate) cursor: u64,
+}
+
+impl Group {
+    pub(crate) fn new(g: &Geometry, header: GroupHeader) -> Result<Self> {
+        let free = AtomicU64::new(header.free_blocks);
+        let core = GroupCore {
+            busy: Busy::new(),
+            held: KVec::new(),
+            cursor: g.group_start(header.group),
+            header,
+        };
+        Ok(Group {
+            core: Mutex::new(core)?,
+            free,
+        })
+    }
+}
+
+/// All groups, by number. More may come, none goes: so whoever looks needs no lock.
+///
+/// Chunk *i* has room for 2^*i* groups: those from 2^*i* - 1 on.
+pub(crate) struct Groups(KVec<SetOnce<KVec<SetOnce<Group>>>>);
+
+impl Groups {
+    const CHUNKS: usize = 32;
+
+    /// None so far.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new() -> Result<Self> {
+        let mut chunks = KVec::with_capacity(Self::CHUNKS, GFP_KERNEL)?;
+        for _ in 0..Self::CHUNKS {
+            chunks.push(SetOnce::new(), GFP_KERNEL)?;
+        }
+        Ok(Groups(chunks))
+    }
+
+    /// The chunk of a group, and its index there.
+    fn place(number: u32) -> (usize, usize) {
+        let n = u64::from(number) + 1;
+        let chunk = n.ilog2();
+        (chunk as usize, (n - (1 << chunk)) as usize)
+    }
+
+    pub(crate) fn get(&self, number: u32) -> Option<&Group> {
+        let (chunk, index) = Self::place(number);
+        self.0.get(chunk)?.as_ref()?.get(index)?.as_ref()
+    }
+
+    /// Adds group `number`. One caller at a time.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; `EUCLEAN` if it is there.
+    pub(crate) fn add(&self, number: u32, group: Group) -> Result {
+        let (chunk, index) = Self::place(number);
+        let slot = self.0.get(chunk).ok_or_else(euclean)?;
+        if slot.as_ref().is_none() {
+            let room = 1 << chunk;
+            let mut groups = KVec::with_capacity(room, GFP_KERNEL)?;
+            for _ in 0..room {
+                groups.push(SetOnce::new(), GFP_KERNEL)?;
+            }
+            slot.populate(groups);
+        }
+        let place = slot.as_ref().and_then(|groups| groups.get(index));
+        match place {
+            Some(place) if place.populate(group) => Ok(()),
+            _ => Err(euclean()),
+        }
+    }
 }
 
 /// Which tree of a group.
@@ -78,16 +152,27 @@ impl GroupCore {
     }
 }
 
-/// Makes a group on disk (mkfs): header, summaries, and the bitmaps of the regions in which
+/// What [`create_group`] dirties: header, summaries, and a bitmap for each region that is not all
+/// free.
+pub(crate) fn create_credits(g: &Geometry, extra: u64) -> usize {
+    let taken = g.group_metadata() + extra;
+    (g.summary_blocks() + taken / REGION_BLOCKS) as usize + 4
+}
+
+/// Makes a group on disk: header, summaries, and the bitmaps of the regions in which
 /// the group's own metadata and `extra` blocks behind it lie. The superblock copy is the
 /// caller's. Dirties the header, the summary blocks and those bitmaps.
 ///
 /// # Errors
 ///
 /// What storage returns.
-pub fn create_group<S: Store>(t: &mut S::Trans, sb: &Superblock, group: u32, extra: u64) -> Result {
-    let g = &sb.geometry;
-    let taken = g.group_metadata(group).checked_add(extra).ok_or(EINVAL)?;
+pub fn create_group<S: Store>(
+    t: &mut S::Trans,
+    g: &Geometry,
+    group: u32,
+    extra: u64,
+) -> Result<GroupHeader> {
+    let taken = g.group_metadata().checked_add(extra).ok_or(EINVAL)?;
     if taken > g.group_len(group) {
         return Err(EINVAL);
     }
@@ -130,7 +215,7 @@ pub fn create_group<S: Store>(t: &mut S::Trans, sb: &Superblock, group: u32, ext
             put32(&mut block.data_mut(), at, entry);
         }
     }
-    Ok(())
+    Ok(header)
 }
 
 /// Writes an empty bitmap; bits behind the region's end are set.
@@ -167,9 +252,8 @@ impl<S: Store> Blocks<S> for OwnBlocks<'_, S> {
 impl<S: Store> Fs<S> {
     pub(crate) fn load_groups(&mut self) -> Result {
         const AHEAD: u32 = 64;
-        let g = self.sb.geometry;
+        let g = self.geometry();
         let count = g.group_count;
-        self.groups.reserve(count as usize, GFP_KERNEL)?;
         let (mut free, mut free_inodes, mut chunks) = (0, 0, 0);
         for group in 0..count {
             if group % AHEAD == 0 {
@@ -181,27 +265,14 @@ impl<S: Store> Fs<S> {
             let block = self.store.read(bno)?;
             let header = GroupHeader::parse(&block.data(), group, bno)
                 .map_err(|_| damaged(0, bno, "not the header of its group"))?;
-            let most = g.group_len(group) - g.group_metadata(group);
+            let most = g.group_len(group) - g.group_metadata();
             if header.free_blocks > most || header.chunks > most {
                 return Err(damaged(0, bno, "a group with more free blocks than blocks"));
             }
             free += header.free_blocks;
             free_inodes += header.free_inodes;
             chunks += header.chunks;
-            let core = GroupCore {
-                busy: Busy::new(),
-                held: KVec::new(),
-                cursor: g.group_start(group),
-                header,
-            };
-            let free = AtomicU64::new(core.header.free_blocks);
-            let group = Group {
-                core: Mutex::new(core)?,
-                free,
-            };
-            self.groups
-                .push_within_capacity(group)
-                .map_err(|_| ENOMEM)?;
+            self.groups.add(group, Group::new(&g, header)?)?;
         }
         self.counters.free = AtomicU64::new(free);
         self.counters.free_inodes = AtomicU64::new(free_inodes);
@@ -211,12 +282,12 @@ impl<S: Store> Fs<S> {
 
     /// A group, by number.
     pub(crate) fn group(&self, group: u32) -> Result<&Group> {
-        self.groups.get(group as usize).ok_or_else(euclean)
+        self.groups.get(group).ok_or_else(euclean)
     }
 
     /// The number of groups.
     pub fn group_count(&self) -> u32 {
-        self.sb.geometry.group_count
+        self.geometry().group_count
     }
 
     /// Writes a group's counts to its header block, or all of it.
@@ -288,7 +359,7 @@ impl<S: Store> Fs<S> {
 
     /// The group in which an inode lies.
     pub(crate) fn group_of_ino(&self, ino: u64) -> Result<u32> {
-        self.sb.geometry.group_of(ino >> 3).ok_or_else(euclean)
+        self.geometry().group_of(ino >> 3).ok_or_else(euclean)
     }
 
     /// Puts an inode into the orphan tree of its group, with a state byte that means something
@@ -380,7 +451,7 @@ impl<S: Store> Fs<S> {
     /// The block near which a file's blocks should go when nothing else is known: the
     /// start of its group.
     pub(crate) fn goal_of(&self, inode: &Inode) -> u64 {
-        let g = &self.sb.geometry;
+        let g = self.geometry();
         g.group_of(inode.ino >> 3)
             .map_or(0, |group| g.group_start(group))
     }

@@ -76,7 +76,7 @@ impl core::fmt::Display for Refused {
 
 /// The journal that suits a volume: a thirty-second of it, within limits.
 fn journal_for(g: &Geometry) -> u64 {
-    let most = (g.group_len(0).saturating_sub(g.group_metadata(0)) / 2).max(MIN_JOURNAL);
+    let most = (g.group_len(0).saturating_sub(g.group_metadata()) / 2).max(MIN_JOURNAL);
     (g.block_count / 32)
         .clamp(MIN_JOURNAL, MAX_JOURNAL)
         .min(most)
@@ -102,7 +102,7 @@ pub fn layout(blocks: u64, o: &Options) -> Result<Superblock, Refused> {
     let journal_len = o.journal_blocks.unwrap_or_else(|| journal_for(&geometry));
     let room = geometry
         .group_len(0)
-        .saturating_sub(geometry.group_metadata(0));
+        .saturating_sub(geometry.group_metadata());
     if !(MIN_JOURNAL..=MAX_JOURNAL).contains(&journal_len) || journal_len > room / 2 {
         return Err(Refused::JournalSize);
     }
@@ -121,7 +121,7 @@ pub fn layout(blocks: u64, o: &Options) -> Result<Superblock, Refused> {
         compat: 0,
         ro_compat: 0,
         incompat: 0,
-        journal_start: geometry.group_metadata(0),
+        journal_start: geometry.group_metadata(),
         journal_len,
         journal_uuid: o.uuid,
         root_ino: 0,
@@ -151,8 +151,8 @@ pub fn populate<S: Store>(store: S, sb: &Superblock, now: Time) -> Result<(Fs<S>
     t.stop()?;
     for group in 0..sb.geometry.group_count {
         let extra = if group == 0 { sb.journal_len } else { 0 };
-        let mut t = store.begin(group_credits(sb, group, extra))?;
-        group::create_group::<S>(&mut t, sb, group, extra)?;
+        let mut t = store.begin(group::create_credits(&sb.geometry, extra))?;
+        group::create_group::<S>(&mut t, &sb.geometry, group, extra)?;
         t.stop()?;
     }
     let fs = Fs::open(store, sb.clone())?;
@@ -169,22 +169,12 @@ pub fn populate<S: Store>(store: S, sb: &Superblock, now: Time) -> Result<(Fs<S>
         sb.clone()
     })?;
     t.stop()?;
-    for group in (0..sb.geometry.group_count).filter(|g| sb.geometry.has_super_copy(*g)) {
+    for group in sb.geometry.super_copies() {
         let mut t = fs.store.begin(credits::SUPERBLOCK)?;
         sb.format(&mut t.create(sb.geometry.group_start(group))?.data_mut());
         t.stop()?;
     }
     Ok((fs, sb))
-}
-
-/// What making a group dirties: header, summaries, and a bitmap for each region that is not all free.
-fn group_credits(sb: &Superblock, group: u32, extra: u64) -> usize {
-    let g = &sb.geometry;
-    let (last_taken, _) = g.region_of(
-        group,
-        g.group_start(group) + g.group_metadata(group) + extra,
-    );
-    g.summary_blocks(group) as usize + last_taken as usize + 4
 }
 
 fn make_inode<S: Store>(

@@ -27,6 +27,7 @@ pub mod errno;
 pub mod extent;
 pub mod format;
 pub mod group;
+mod grow;
 pub mod inode;
 pub mod journal;
 pub mod siphash;
@@ -54,6 +55,8 @@ pub use format::{Inode, Superblock, Time};
 pub use tree::{Owner, Root, RootMut};
 
 use crate::sync::Mutex;
+use core::sync::atomic::{AtomicU64, Ordering};
+use format::geometry::Geometry;
 use journal::{BlockMut, Store, Trans};
 use kernel::prelude::*;
 
@@ -61,11 +64,15 @@ use kernel::prelude::*;
 pub struct Fs<S: Store> {
     /// Where it is kept.
     pub store: S,
-    /// The superblock as it was when it was opened: geometry, keys and ids never
-    /// change while it is. [`Fs::superblock`] has the rest.
+    /// The superblock as it was when it was opened: keys and ids never change while it
+    /// is. [`Fs::geometry`] and [`Fs::superblock`] have the rest.
     pub sb: Superblock,
     live: Mutex<Superblock>,
-    groups: KVec<group::Group>,
+    /// Blocks that groups cover; grows. Changed under the lock of the group that it changes.
+    blocks: AtomicU64,
+    /// Blocks that ordinary allocation leaves free.
+    reserve: AtomicU64,
+    groups: group::Groups,
     counters: alloc::Counters,
 }
 
@@ -87,14 +94,23 @@ impl<S: Store> Fs<S> {
         }
         let live = Mutex::new(sb.clone())?;
         let mut fs = Fs {
+            blocks: AtomicU64::new(sb.geometry.block_count),
+            reserve: AtomicU64::new(sb.reserved_blocks),
             store,
             sb,
             live,
-            groups: KVec::new(),
+            groups: group::Groups::new()?,
             counters: alloc::Counters::new(),
         };
         fs.load_groups()?;
         Ok(fs)
+    }
+
+    /// Where things lie, now.
+    pub fn geometry(&self) -> Geometry {
+        self.sb
+            .geometry
+            .covering(self.blocks.load(Ordering::Acquire))
     }
 
     /// The superblock as it is now.

@@ -120,7 +120,7 @@ impl<S: Store> Fs<S> {
             Some(found) => long(found.len),
             None => 0,
         };
-        let regions = usize::try_from(self.sb.geometry.regions_at_most())?;
+        let regions = usize::try_from(self.geometry().regions_at_most())?;
         Ok(credits::xattr_set(len.map_or(0, long), old, regions))
     }
 

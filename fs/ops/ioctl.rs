@@ -3,7 +3,7 @@
 //! Ioctls, by number. Those of VexFS are told apart by type and number alone: their structures may
 //! grow, so each carries its own size.
 
-use super::{label, staging, vector};
+use super::{label, resize, staging, vector};
 use crate::vfs::{
     bindings,
     ioctl::{capable, while_frozen, File},
@@ -70,6 +70,7 @@ pub(crate) fn dispatch(file: &File, cmd: u32, arg: usize) -> Result<isize> {
 /// Answers one of VexFS's own.
 fn own(file: &File, nr: u32, arg: usize) -> Result<isize> {
     match nr {
+        bindings::VEXFS_NR_RESIZE => resize::resize(file, arg),
         0x00..=0x2f => vector::ioctl(file, nr, arg),
         0x40..=0x5f => staging::ioctl::ioctl(file, nr, arg),
         _ => Err(ENOTTY),

@@ -21,6 +21,7 @@ mod label;
 pub(crate) mod mount;
 pub(crate) mod namei;
 pub(crate) mod rename;
+mod resize;
 pub(crate) mod staging;
 pub(crate) mod trim;
 pub(crate) mod truncate;

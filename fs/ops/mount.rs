@@ -41,7 +41,6 @@ pub(crate) fn open(sb: &SuperBlock, options: &Options) -> Result<Mount> {
     let with_journal = check_journal(sb, &found, options)?;
     let layout = Layout {
         seed: found.csum_seed,
-        blocks: found.geometry.block_count,
         journal: with_journal.then_some((found.journal_start, found.journal_len)),
     };
     let store = sb.open_store(&layout)?;
@@ -352,7 +351,7 @@ pub(crate) fn statfs(mount: &Mount) -> Stat {
     let free_files = fs.free_inodes().saturating_add(available.saturating_mul(7));
     let used = fs.inode_count().saturating_sub(fs.free_inodes());
     Stat {
-        blocks: fs.sb.geometry.block_count,
+        blocks: fs.geometry().block_count,
         free: fs.free_blocks(),
         available,
         files: used.saturating_add(free_files),

@@ -30,7 +30,7 @@ pub(crate) fn trim(vi: &VexInode, range: Range) -> Result<u64> {
     let sb = vi.sb();
     let granularity = sb.discard_granularity().ok_or_else(eopnotsupp)?;
     let fs = vi.fs();
-    let end = fs.sb.geometry.block_count.saturating_mul(BLOCK);
+    let end = fs.geometry().block_count.saturating_mul(BLOCK);
     if range.start >= end || range.len < BLOCK {
         return Err(EINVAL);
     }

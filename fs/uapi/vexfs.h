@@ -100,6 +100,23 @@ struct vexfs_path {
 	__u32	reserved;
 };
 
+/*
+ * VEXFS_IOC_RESIZE: makes the mounted file system larger. A remainder of the
+ * device that is not worth a group is left unused. What is interrupted has
+ * grown a part of the way, and can be called again.
+ *
+ * EPERM: needs CAP_SYS_ADMIN.
+ * EINVAL: fewer blocks than there are, or more than the device has.
+ * EFBIG: more than a file system can have.
+ * ENOSPC: the journal is too short for so large a file system.
+ * EBUSY: somebody else resizes it. EROFS, EINTR.
+ */
+struct vexfs_resize {
+	__u32	size;
+	__u32	flags;		/* in: 0 */
+	__u64	blocks;		/* in: of 4 KiB, 0: all that the device has; out: what it is */
+};
+
 /* --- Vectors: collections ------------------------------------------------ */
 
 /* Element types, as stored. */
@@ -327,6 +344,7 @@ struct vexfs_search {
 
 #define VEXFS_NR_ABI			0x00
 #define VEXFS_NR_PATH			0x01
+#define VEXFS_NR_RESIZE			0x02
 #define VEXFS_NR_COLLECTION_CREATE	0x10
 #define VEXFS_NR_COLLECTION_GET		0x11
 #define VEXFS_NR_COLLECTION_DROP	0x12
@@ -351,6 +369,7 @@ struct vexfs_search {
 
 #define VEXFS_IOC_ABI			_IO(VEXFS_IOC_MAGIC, VEXFS_NR_ABI)
 #define VEXFS_IOC_PATH			_IO(VEXFS_IOC_MAGIC, VEXFS_NR_PATH)
+#define VEXFS_IOC_RESIZE		_IO(VEXFS_IOC_MAGIC, VEXFS_NR_RESIZE)
 #define VEXFS_IOC_COLLECTION_CREATE	_IO(VEXFS_IOC_MAGIC, VEXFS_NR_COLLECTION_CREATE)
 #define VEXFS_IOC_COLLECTION_GET	_IO(VEXFS_IOC_MAGIC, VEXFS_NR_COLLECTION_GET)
 #define VEXFS_IOC_COLLECTION_DROP	_IO(VEXFS_IOC_MAGIC, VEXFS_NR_COLLECTION_DROP)

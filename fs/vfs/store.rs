@@ -7,6 +7,7 @@ use super::{
     buffer::{Block, BlockMut},
     jbd2::{self, Journal, RawHandle, Trigger},
     log,
+    super_block::SuperBlock,
     sync::SpinLock,
 };
 use crate::libvexfs::{
@@ -37,7 +38,6 @@ struct Device {
     trigger: Trigger,
     sb: *mut bindings::super_block,
     seed: u32,
-    blocks: u64,
     range_locks: KVec<SpinLock<()>>,
     state: AtomicU32,
 }
@@ -55,8 +55,6 @@ pub(crate) struct Store(Arc<Device>);
 pub(crate) struct Layout {
     /// Seed of the checksums.
     pub(crate) seed: u32,
-    /// Size of the volume.
-    pub(crate) blocks: u64,
     /// First block and length of the journal, if it is to be used.
     pub(crate) journal: Option<(u64, u64)>,
 }
@@ -84,7 +82,6 @@ impl Store {
             trigger: Trigger::new(layout.seed),
             sb,
             seed: layout.seed,
-            blocks: layout.blocks,
             range_locks,
             state: AtomicU32::new(0),
         };
@@ -235,10 +232,16 @@ impl Store {
         e
     }
 
+    /// The device's size in blocks, which may change.
+    fn device_blocks(&self) -> u64 {
+        // SAFETY: By the device's invariant.
+        unsafe { SuperBlock::from_raw(self.0.sb) }.device_blocks()
+    }
+
     /// Reads a block and verifies its seal.
     fn read_block(&self, bno: u64) -> Result<Block> {
-        if bno >= self.0.blocks {
-            self.complain(bno, "lies outside of the volume");
+        if bno >= self.device_blocks() {
+            self.complain(bno, "lies outside of the device");
             return Err(euclean());
         }
         // SAFETY: By the device's invariant.
@@ -300,7 +303,7 @@ impl journal::Store for Store {
     }
 
     fn readahead(&self, bno: u64) {
-        if bno < self.0.blocks {
+        if bno < self.device_blocks() {
             // SAFETY: By the device's invariant.
             unsafe { bindings::vexfs_helper_sb_breadahead(self.0.sb, bno) };
         }
@@ -323,7 +326,7 @@ impl journal::Store for Store {
     }
 
     fn block_count(&self) -> u64 {
-        self.0.blocks
+        self.device_blocks()
     }
 }
 
@@ -391,8 +394,8 @@ impl journal::Trans for Handle {
     }
 
     fn create(&mut self, bno: u64) -> Result<BlockMut> {
-        if bno >= self.store.0.blocks {
-            self.store.complain(bno, "lies outside of the volume");
+        if bno >= self.store.device_blocks() {
+            self.store.complain(bno, "lies outside of the device");
             return Err(euclean());
         }
         // SAFETY: By the device's invariant.

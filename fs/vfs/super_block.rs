@@ -20,7 +20,10 @@ use core::{
     fmt,
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
 };
-use kernel::{prelude::*, types::Opaque};
+use kernel::{
+    prelude::*,
+    types::{Opaque, ScopeGuard},
+};
 
 /// What to do when damage is found on disk.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -88,6 +91,8 @@ pub(crate) struct Mount {
     // It says, or was to say, that the volume is damaged.
     damage_noted: AtomicBool,
     errors: AtomicU32,
+    // Somebody makes the volume larger.
+    resizing: AtomicBool,
     sb: *mut bindings::super_block,
 }
 
@@ -108,6 +113,7 @@ impl Mount {
             writing: AtomicBool::new(false),
             damage_noted: AtomicBool::new(false),
             errors: AtomicU32::new(options.errors as u32),
+            resizing: AtomicBool::new(false),
             sb: sb.as_ptr(),
         })
     }
@@ -121,6 +127,19 @@ impl Mount {
     /// Notes whether the superblock on disk says that the volume is in use; returns the old note.
     pub(crate) fn set_writing(&self, writing: bool) -> bool {
         self.writing.swap(writing, Ordering::Relaxed)
+    }
+
+    /// Keeps others from resizing the volume until the result is dropped.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if somebody is at it.
+    pub(crate) fn resize_alone(&self) -> Result<impl Drop + '_> {
+        if self.resizing.swap(true, Ordering::Acquire) {
+            return Err(EBUSY);
+        }
+        let done = |()| self.resizing.store(false, Ordering::Release);
+        Ok(ScopeGuard::new_with_data((), done))
     }
 
     /// Whether damage is found for the first time, on a volume that is written to.

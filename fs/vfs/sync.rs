@@ -19,6 +19,8 @@ use kernel::{
     types::{NotThreadSafe, Opaque},
 };
 
+pub(crate) use kernel::sync::SetOnce;
+
 /// The lock class of the line that called.
 #[track_caller]
 fn class() -> Pin<&'static LockClassKey> {

@@ -142,6 +142,6 @@ plain! {
     vexfs_stage_attach vexfs_stage_request vexfs_archive_begin vexfs_archive_read vexfs_copy
     vexfs_copy_commit vexfs_stage_data vexfs_stage_complete vexfs_stage_item vexfs_stage_batch
     vexfs_stage_state vexfs_volume vexfs_volume_upsert vexfs_volume_list
-    vexfs_abi vexfs_path vexfs_collection vexfs_mark vexfs_put_item vexfs_put vexfs_record vexfs_get
+    vexfs_abi vexfs_path vexfs_resize vexfs_collection vexfs_mark vexfs_put_item vexfs_put vexfs_record vexfs_get
     vexfs_delete vexfs_list vexfs_search
 }

@@ -65,6 +65,50 @@ huge() {
 	fsck.vexfs -n -f "$WORK/ram/huge"
 	umount "$WORK/ram"
 }
+# What a mounted volume has, in blocks.
+blocks_of() { vexctl --json info "$MNT" | sed 's/.*"blocks":\([0-9]*\).*/\1/'; }
+grown() {
+	mkdir -p "$WORK/ram"
+	mount -t tmpfs -o size=900m none "$WORK/ram"
+	truncate -s 256M "$WORK/ram/vol"
+	mkfs.vexfs -q "$WORK/ram/vol"
+	mount -t vexfs -o loop "$WORK/ram/vol" "$MNT"
+	chmod 777 "$MNT"
+	local loop before
+	loop=$(findmnt -no SOURCE "$MNT")
+	before=$(blocks_of)
+	cp -a /etc "$MNT/"
+	vexctl resize "$MNT" | grep -q 'nothing to do'
+	not vexctl resize "$MNT" 100M
+	not vexctl resize "$MNT" 1G
+	truncate -s 500M "$WORK/ram/vol"
+	losetup -c "$loop"
+	not setpriv --reuid 1000 --clear-groups vexctl resize "$MNT"
+	# In two steps, under writers.
+	(for i in $(seq 12); do cp -a /etc "$MNT/copy$i" || exit; done) &
+	vexctl resize "$MNT" 350M
+	[ "$(blocks_of)" -gt "$before" ]
+	[ "$(blocks_of)" -le 89600 ]
+	vexctl --json resize "$MNT" >"$WORK/out"
+	grep -q '"blocks":128000,' "$WORK/out"
+	wait $!
+	# The new space holds data, to the last block but the reserve.
+	head -c 100M /dev/urandom >"$MNT/big"
+	cksum <"$MNT/big" >"$WORK/sum"
+	(set +e; cat /dev/zero >"$MNT/full" 2>/dev/null; :)
+	[ "$(stat -f -c %a "$MNT")" -lt 64 ]
+	rm "$MNT/full"
+	umount "$MNT"
+	fsck.vexfs -n -f "$WORK/ram/vol"
+	mount -t vexfs -o loop "$WORK/ram/vol" "$MNT"
+	[ "$(blocks_of)" = 128000 ]
+	cksum <"$MNT/big" | cmp - "$WORK/sum"
+	diff -r --no-dereference /etc "$MNT/copy12"
+	mount -o remount,ro "$MNT"
+	not vexctl resize "$MNT"
+	umount "$MNT"
+	umount "$WORK/ram"
+}
 smallest() {
 	truncate -s 64M "$WORK/small"
 	mkfs.vexfs -q "$WORK/small"
@@ -100,6 +144,7 @@ t "a file system smaller than its disk" smaller_than_the_disk
 t "signatures of others are wiped" other_signatures
 t "a lost superblock comes back" damaged
 t "64 MiB" smallest
+t "a mounted volume grows" grown
 t "1 PiB, sparse" huge
 t "info of a mounted file system" info_of_a_mount
 fails "too small" "63 MiB are refused" too_small

@@ -4,7 +4,7 @@
 use crate::exit::Exit;
 use crate::output::Output;
 use crate::{
-    agent, collection, debug, dump, embed, fsck, import, info, mkfs, record, search, shell,
+    agent, collection, debug, dump, embed, fsck, import, info, mkfs, record, resize, search, shell,
     staging, volume,
 };
 use clap::{Parser, Subcommand};
@@ -40,6 +40,8 @@ pub struct Cli {
 pub enum Command {
     /// Show a file system: a mount point, a device or an image
     Info(info::Args),
+    /// Make a mounted file system larger
+    Resize(resize::Args),
     /// Create, list, show and drop collections of vectors
     Collection(collection::Args),
     /// Attach vectors to files
@@ -106,6 +108,7 @@ fn vexctl(args: Vec<OsString>) -> ExitCode {
     let out = Output::new(cli.json, cli.quiet);
     let result = match cli.command {
         Command::Info(a) => info::run(a, &out),
+        Command::Resize(a) => resize::run(a, &out),
         Command::Collection(a) => collection::run(a, &out),
         Command::Put(a) => record::put(a, &out),
         Command::Get(a) => record::get(a, &out),

@@ -23,6 +23,7 @@ mod mkfs;
 mod mounted;
 mod output;
 mod record;
+mod resize;
 mod search;
 mod shell;
 mod staging;

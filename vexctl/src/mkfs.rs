@@ -235,7 +235,7 @@ fn parse_journal(text: &str) -> Result<u64, String> {
 }
 
 /// A number of blocks, or of bytes with a suffix.
-fn parse_blocks(text: &str) -> Result<u64, String> {
+pub fn parse_blocks(text: &str) -> Result<u64, String> {
     let bad = || format!("'{text}' is no number of blocks");
     let (number, shift) = match text.as_bytes().last() {
         Some(b'k' | b'K') => (&text[..text.len() - 1], 10),

@@ -35,3 +35,29 @@ impl<T> Mutex<T> {
         self.0.get_mut().unwrap_or_else(|e| e.into_inner())
     }
 }
+
+/// A place for a value that is set once.
+pub struct SetOnce<T>(std::sync::OnceLock<T>);
+
+impl<T> Default for SetOnce<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> SetOnce<T> {
+    /// An empty one.
+    pub const fn new() -> Self {
+        SetOnce(std::sync::OnceLock::new())
+    }
+
+    /// The value, if it was set.
+    pub fn as_ref(&self) -> Option<&T> {
+        self.0.get()
+    }
+
+    /// Sets the value, unless there is one.
+    pub fn populate(&self, value: T) -> bool {
+        self.0.set(value).is_ok()
+    }
+}

@@ -94,7 +94,7 @@ impl<S: Store> Fs<S> {
         let groups = u64::from(self.group_count()) * region::GROUP_RESERVE;
         match mode {
             Mode::Privileged => groups,
-            Mode::Normal | Mode::Promised => self.sb.reserved_blocks.max(groups),
+            Mode::Normal | Mode::Promised => self.reserve.load(Ordering::Relaxed).max(groups),
         }
     }
 
@@ -180,7 +180,7 @@ impl<S: Store> Fs<S> {
     fn alloc_promised(&self, t: &mut S::Trans, goal: u64, want: u64) -> Result<(u64, u64)> {
         /// Groups that are searched for a long run before a short one will do.
         const PICKY: u32 = 32;
-        let g = &self.sb.geometry;
+        let g = self.geometry();
         let first = g.group_of(goal).unwrap_or(0);
         let good = want.min(GOOD_RUN);
         for least in [good, 1] {
@@ -222,8 +222,8 @@ impl<S: Store> Fs<S> {
     ///
     /// `EUCLEAN` if they are not all allocated data blocks of one region.
     pub fn free_data(&self, t: &mut S::Trans, bno: u64, len: u64) -> Result {
-        let group = self.sb.geometry.group_of(bno);
-        let group = group.and_then(|g| self.groups.get(g as usize));
+        let group = self.geometry().group_of(bno);
+        let group = group.and_then(|g| self.groups.get(g));
         let Some(group) = group else {
             return Err(self.damaged(0, bno, "a block outside of the volume is to be freed"));
         };
@@ -248,7 +248,8 @@ impl<S: Store> Fs<S> {
     /// What committing returns.
     pub fn settle(&self) -> Result<bool> {
         let committed = self.store.committed();
-        for group in &self.groups {
+        for number in 0..self.group_count() {
+            let group = self.group(number)?;
             let mut core = group.core.lock();
             core.busy.settle(committed);
             if !core.busy.is_empty() {

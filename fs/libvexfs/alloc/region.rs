@@ -47,7 +47,7 @@ impl<S: Store> Fs<S> {
     /// The summary entry of a region; the block that it is in is kept in `at`, for the
     /// next region's is mostly there, too.
     fn summary(&self, core: &GroupCore, region: u32, at: &mut Option<S::Block>) -> Result<u32> {
-        let (bno, offset) = self.sb.geometry.summary(core.header.group, region);
+        let (bno, offset) = self.geometry().summary(core.header.group, region);
         let block = match at {
             Some(block) if block.bno() == bno => block,
             _ => at.insert(self.store.read(bno)?),
@@ -57,7 +57,7 @@ impl<S: Store> Fs<S> {
     }
 
     pub(super) fn open_region(&self, core: &GroupCore, number: u32) -> Result<Region<S>> {
-        let g = &self.sb.geometry;
+        let g = self.geometry();
         let group = core.header.group;
         let (summary_bno, summary_at) = g.summary(group, number);
         let summary = self.store.read(summary_bno)?;
@@ -165,7 +165,7 @@ impl<S: Store> Fs<S> {
     ) -> Result<Option<(u64, u64)>> {
         /// Bitmaps that are searched for a good run.
         const PICKY: u32 = 16;
-        let g = &self.sb.geometry;
+        let g = self.geometry();
         let group = core.header.group;
         let regions = g.regions(group);
         let (first, first_bit) = g.region_of(group, goal);
@@ -210,7 +210,7 @@ impl<S: Store> Fs<S> {
     /// Finds a region of the group that has `n` blocks for metadata and is at or behind that
     /// of `goal`.
     pub(super) fn region_with(&self, core: &GroupCore, goal: u64, n: u32) -> Result<Option<u32>> {
-        let g = &self.sb.geometry;
+        let g = self.geometry();
         if self.spare_blocks(core) < n.into() {
             return Ok(None);
         }
@@ -266,7 +266,7 @@ impl<S: Store> Fs<S> {
         held: Option<u32>,
         n: u32,
     ) -> Result<Option<u64>> {
-        let g = &self.sb.geometry;
+        let g = self.geometry();
         let group = core.header.group;
         if core.busy.all() {
             return Ok(None);
@@ -312,11 +312,11 @@ impl<S: Store> Fs<S> {
         bno: u64,
         len: u64,
     ) -> Result {
-        let g = &self.sb.geometry;
+        let g = self.geometry();
         let group = core.header.group;
         let (number, bit) = g.region_of(group, bno);
         let within_group =
-            g.group_of(bno) == Some(group) && bno - g.group_start(group) >= g.group_metadata(group);
+            g.group_of(bno) == Some(group) && bno - g.group_start(group) >= g.group_metadata();
         let within_region = within_group
             && len > 0
             && len <= g.region_len(group, number)

@@ -87,7 +87,7 @@ impl<S: Store> Fs<S> {
     ///
     /// `ENOSPC`, `ENOMEM`.
     pub fn space(&self, goal: u64, blocks: usize, mode: Mode) -> Result<Space<'_, S>> {
-        let g = &self.sb.geometry;
+        let g = self.geometry();
         let n = u32::try_from(blocks)?;
         let mode = if mode == Mode::Promised {
             Mode::Privileged
@@ -115,7 +115,7 @@ impl<S: Store> Fs<S> {
             let goal = if i == 0 {
                 goal
             } else {
-                self.sb.geometry.group_start(number)
+                self.geometry().group_start(number)
             };
             let Some(region) = self.region_with(&core, goal, n)? else {
                 continue;

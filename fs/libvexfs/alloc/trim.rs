@@ -26,7 +26,7 @@ impl<S: Store> Fs<S> {
         least: u64,
         f: &mut dyn FnMut(u64, u64) -> Result,
     ) -> Result<u64> {
-        let g = &self.sb.geometry;
+        let g = self.geometry();
         let to = to.min(g.block_count);
         let mut shown = 0;
         for group in 0..g.group_count {
@@ -53,7 +53,7 @@ impl<S: Store> Fs<S> {
         least: u64,
         f: &mut dyn FnMut(u64, u64) -> Result,
     ) -> Result<u64> {
-        let start = self.sb.geometry.region_start(group, region);
+        let start = self.geometry().region_start(group, region);
         let mut at = first;
         let mut shown = 0;
         while at < last {

@@ -78,7 +78,7 @@ impl<S: Store> Checker<'_, S> {
     fn group(&mut self, group: u32) -> Result {
         let g = self.sb.geometry;
         let by = Claimant::Fixed("group");
-        self.claim(0, g.group_start(group), g.group_metadata(group), by);
+        self.claim(0, g.group_start(group), g.group_metadata(), by);
         if group == 0 {
             let by = Claimant::Fixed("journal");
             self.claim(0, self.sb.journal_start, self.sb.journal_len, by);
@@ -306,7 +306,7 @@ pub fn parse_chunk(g: &Geometry, group: u32, key: u128, value: &[u8]) -> Option<
 
 /// Whether a group can have a chunk there.
 pub(super) fn is_chunk_place(g: &Geometry, group: u32, chunk: u64) -> bool {
-    let first = g.group_start(group) + g.group_metadata(group);
+    let first = g.group_start(group) + g.group_metadata();
     let end = g.group_start(group) + g.group_len(group);
     chunk >= first
         && end

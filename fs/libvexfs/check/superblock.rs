@@ -38,7 +38,7 @@ impl<S: Store> Checker<'_, S> {
                 }
             }
         }
-        for group in (0..sb.geometry.group_count).filter(|g| sb.geometry.has_super_copy(*g)) {
+        for group in sb.geometry.super_copies() {
             let bno = sb.geometry.group_start(group);
             let copy = self
                 .store

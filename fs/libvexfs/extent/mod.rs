@@ -98,7 +98,7 @@ impl<S: Store> Fs<S> {
     }
 
     fn parse(&self, i: &Inode, key: u128, value: &[u8]) -> Result<Extent> {
-        Extent::parse(key, value, self.sb.geometry.block_count)
+        Extent::parse(key, value, self.geometry().block_count)
             .map_err(|_| self.damaged(i.ino, 0, "an extent that cannot be"))
     }
 
@@ -140,7 +140,7 @@ impl<S: Store> Fs<S> {
         let (Some(a), Some(b)) = (e.phys(), next.phys()) else {
             return true;
         };
-        let g = &self.sb.geometry;
+        let g = self.geometry();
         match (g.group_of(a), g.group_of(b)) {
             (Some(x), Some(y)) => x == y && g.region_of(x, a).0 == g.region_of(y, b).0,
             _ => false,

@@ -10,6 +10,7 @@
 //! s+1    group header
 //! s+2    region summaries, one u32 a region
 //!        bitmaps, one block a region
+//!        (room for those of a whole group, for the last one may grow)
 //!        journal (group 0 only)
 //!        inodes, tree nodes, data
 //! ```
@@ -82,7 +83,7 @@ impl Geometry {
         if whole == 0 {
             return Err(EINVAL);
         }
-        let keep_rest = rest != 0 && rest >= group_metadata(rest) + MIN_LAST_GROUP;
+        let keep_rest = rest != 0 && rest >= group_metadata(group_blocks) + MIN_LAST_GROUP;
         let group_count = u32::try_from(whole + u64::from(keep_rest)).map_err(|_| EINVAL)?;
         Ok(Geometry {
             block_count: if keep_rest {
@@ -93,6 +94,19 @@ impl Geometry {
             group_blocks,
             group_count,
         })
+    }
+
+    /// The geometry of a volume with groups of the same size that covers `block_count` blocks, a
+    /// number that [`Geometry::new`] gave.
+    pub(crate) fn covering(&self, block_count: u64) -> Self {
+        let shift = self.group_blocks.trailing_zeros();
+        let whole = block_count >> shift;
+        let rest = block_count & (self.group_blocks - 1) != 0;
+        Geometry {
+            block_count,
+            group_blocks: self.group_blocks,
+            group_count: (whole + u64::from(rest)) as u32,
+        }
     }
 
     /// Checks a geometry that was read from a disk.
@@ -136,9 +150,9 @@ impl Geometry {
         self.block_count.div_ceil(REGION_BLOCKS) + u64::from(self.group_count)
     }
 
-    /// The number of summary blocks of a group.
-    pub fn summary_blocks(&self, group: u32) -> u64 {
-        u64::from(self.regions(group)).div_ceil(SUMMARIES_PER_BLOCK)
+    /// The number of summary blocks of every group: a short one can grow.
+    pub fn summary_blocks(&self) -> u64 {
+        summary_blocks(self.group_blocks)
     }
 
     /// The summary block of a region and the offset of its entry in the body.
@@ -152,7 +166,7 @@ impl Geometry {
 
     /// A region's bitmap block.
     pub fn bitmap(&self, group: u32, region: u32) -> u64 {
-        self.group_start(group) + 2 + self.summary_blocks(group) + u64::from(region)
+        self.group_start(group) + 2 + self.summary_blocks() + u64::from(region)
     }
 
     /// A region's first block.
@@ -176,15 +190,20 @@ impl Geometry {
         )
     }
 
-    /// Blocks at a group's start that are taken by the group itself (without the journal).
-    pub fn group_metadata(&self, group: u32) -> u64 {
-        group_metadata(self.group_len(group))
+    /// Blocks at every group's start that are taken by the group itself (without the journal).
+    pub fn group_metadata(&self) -> u64 {
+        group_metadata(self.group_blocks)
     }
 
     /// Whether a group starts with a copy of the superblock: group 1 and the powers
     /// of 3, 5 and 7.
     pub fn has_super_copy(&self, group: u32) -> bool {
         group != 0 && group < self.group_count && is_copy_group(group)
+    }
+
+    /// The groups that start with a copy of the superblock.
+    pub fn super_copies(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..self.group_count).filter(|group| self.has_super_copy(*group))
     }
 
     /// The reserve that only unlink, truncate and conversion may use. With as many
@@ -196,9 +215,14 @@ impl Geometry {
     }
 }
 
-fn group_metadata(len: u64) -> u64 {
-    let regions = len.div_ceil(REGION_BLOCKS);
-    2 + regions.div_ceil(SUMMARIES_PER_BLOCK) + regions
+fn summary_blocks(group_blocks: u64) -> u64 {
+    group_blocks
+        .div_ceil(REGION_BLOCKS)
+        .div_ceil(SUMMARIES_PER_BLOCK)
+}
+
+fn group_metadata(group_blocks: u64) -> u64 {
+    2 + summary_blocks(group_blocks) + group_blocks.div_ceil(REGION_BLOCKS)
 }
 
 fn is_copy_group(group: u32) -> bool {
@@ -234,8 +258,9 @@ mod tests {
                 assert!(g.group_count <= 1025, "{g:?}");
                 for group in [0, 1, g.group_count - 1] {
                     let regions = g.regions(group);
-                    let data = g.bitmap(group, regions - 1) + 1 - g.group_start(group);
-                    assert_eq!(data, g.group_metadata(group));
+                    let whole = g.regions(0);
+                    let data = g.bitmap(group, whole - 1) + 1 - g.group_start(group);
+                    assert_eq!(data, g.group_metadata());
                     assert!(data < REGION_BLOCKS);
                     assert!(data + MIN_LAST_GROUP <= g.group_len(group));
                     let last = g.group_start(group) + g.group_len(group) - 1;

@@ -153,7 +153,7 @@ impl Superblock {
             .checked_add(sb.journal_len)
             .ok_or_else(euclean)?;
         let journal_fits = sb.journal_len == 0
-            || (sb.journal_start >= g.group_metadata(0) && journal_end <= g.group_len(0));
+            || (sb.journal_start >= g.group_metadata() && journal_end <= g.group_len(0));
         if !journal_fits || sb.reserved_blocks > g.block_count {
             return Err(euclean());
         }

@@ -41,10 +41,10 @@ impl<S: Store> Fs<S> {
             return Ok(None);
         };
         let start = key as u64;
-        let g = &self.sb.geometry;
+        let g = self.geometry();
         let group = core.header.group;
         let inside = g.group_of(start) == Some(group)
-            && start >= g.group_start(group) + g.group_metadata(group)
+            && start >= g.group_start(group) + g.group_metadata()
             && start + CHUNK_BLOCKS <= g.group_start(group) + g.group_len(group);
         if len != 8 || !inside || free & !CHUNK_ALL_FREE != 0 || key != chunk_key(start, free) {
             return Err(damaged(
@@ -80,7 +80,7 @@ impl<S: Store> Fs<S> {
         if place(ino).is_err() {
             return Ok(false);
         }
-        let Some(group) = self.sb.geometry.group_of(ino >> 3) else {
+        let Some(group) = self.geometry().group_of(ino >> 3) else {
             return Ok(false);
         };
         let core = self.group(group)?.core.lock();

@@ -78,7 +78,7 @@ impl<S: Store> Fs<S> {
     /// `ESTALE` if it is free or its number impossible, `EUCLEAN` if it is damaged.
     pub fn read_inode(&self, ino: u64) -> Result<Inode> {
         let (bno, at) = place(ino)?;
-        if self.sb.geometry.group_of(bno).is_none() {
+        if self.geometry().group_of(bno).is_none() {
             return Err(estale());
         }
         let mut header = [0; BLOCK_HEADER];

@@ -79,7 +79,7 @@ impl Model {
         match *op {
             Op::Allocate(at, len, far) => {
                 let goal = if far {
-                    at * 37 % fs.sb.geometry.block_count
+                    at * 37 % fs.geometry().block_count
                 } else {
                     0
                 };

@@ -53,7 +53,7 @@ fn inodes_come_and_go() {
     for i in 0..n {
         let inode = file(&fs);
         assert!(used.insert(inode.ino), "handed out twice");
-        assert!(inode.ino >> 3 > fs.sb.geometry.header(0));
+        assert!(inode.ino >> 3 > fs.geometry().header(0));
         let read = fs.read_inode(inode.ino).unwrap();
         assert_eq!((read.generation, read.mode), (inode.generation, 0o100644));
         inodes.insert(inode.ino, inode);
@@ -179,7 +179,7 @@ fn directories_of_the_root_are_spread() {
         })
         .unwrap();
         root.entries += 1;
-        let group = fs.sb.geometry.group_of(dir.ino >> 3).unwrap();
+        let group = fs.geometry().group_of(dir.ino >> 3).unwrap();
         groups.insert(group);
         // Its files stay with it.
         let f = with(&fs, credits::INODE_ALLOC + 1, |t| {
@@ -188,7 +188,7 @@ fn directories_of_the_root_are_spread() {
             Ok(f)
         })
         .unwrap();
-        assert_eq!(fs.sb.geometry.group_of(f.ino >> 3).unwrap(), group);
+        assert_eq!(fs.geometry().group_of(f.ino >> 3).unwrap(), group);
     }
     assert!(groups.len() >= 2, "all in {groups:?}");
 }

@@ -3,6 +3,7 @@
 //! Tests of this library over a store in memory.
 
 mod extents;
+mod grow;
 mod inodes;
 mod space;
 mod threads;
@@ -47,7 +48,7 @@ pub(crate) fn with<R>(
 
 /// All blocks that are marked as taken, with all counts checked on the way.
 pub(crate) fn taken(fs: &TestFs) -> BTreeSet<u64> {
-    let g = fs.sb.geometry;
+    let g = fs.geometry();
     let mut all = BTreeSet::new();
     let mut free = 0;
     for group in 0..g.group_count {

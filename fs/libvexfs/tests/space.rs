@@ -27,7 +27,7 @@ fn free_runs_are_free_and_committed() {
     let all = |runs: &[(u64, u64)]| -> BTreeSet<u64> {
         runs.iter().flat_map(|(bno, len)| *bno..bno + len).collect()
     };
-    let total = fs.sb.geometry.block_count;
+    let total = fs.geometry().block_count;
     let before = all(&collect(0, total, 1));
     assert_eq!(before.len() as u64, fs.free_blocks());
     assert!(before.is_disjoint(&taken(&fs)));
@@ -60,7 +60,7 @@ fn a_new_volume_has_the_free_blocks_that_its_bitmaps_say() {
     for blocks in [1 << 14, (1 << 14) + 777, 300_000] {
         let fs = fresh(blocks);
         let taken = taken(&fs).len() as u64;
-        assert_eq!(fs.free_blocks() + taken, fs.sb.geometry.block_count);
+        assert_eq!(fs.free_blocks() + taken, fs.geometry().block_count);
     }
 }
 
@@ -164,7 +164,7 @@ fn freeing_what_is_free_or_nobodys_is_refused() {
     let fs = fresh(BLOCKS);
     kernel::print::set_level(0);
     let (bno, _) = with(&fs, 3, |t| fs.alloc_blocks(t, 0, 8, Mode::Normal)).unwrap();
-    let g = fs.sb.geometry;
+    let g = fs.geometry();
     let euclean = crate::libvexfs::errno::euclean();
     for (bno, len) in [
         (bno, 9),

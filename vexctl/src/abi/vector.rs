@@ -31,6 +31,7 @@ pub const SEARCH_EXACT: u32 = 2;
 
 pub const IOC_ABI: libc::c_ulong = io(0x00);
 pub const IOC_PATH: libc::c_ulong = io(0x01);
+pub const IOC_RESIZE: libc::c_ulong = io(0x02);
 pub const IOC_COLLECTION_CREATE: libc::c_ulong = io(0x10);
 pub const IOC_COLLECTION_GET: libc::c_ulong = io(0x11);
 pub const IOC_COLLECTION_DROP: libc::c_ulong = io(0x12);
@@ -74,6 +75,10 @@ structs! {
     /// From an inode to a path.
     Path = "vexfs_path" {
         size: u32, flags: u32, ino: u64, generation: u32, buf_len: u32, buf: u64, path_len: u32, reserved: u32,
+    }
+    /// A larger size.
+    Resize = "vexfs_resize" {
+        size: u32, flags: u32, blocks: u64,
     }
     /// A collection.
     Collection = "vexfs_collection" {
@@ -127,7 +132,7 @@ macro_rules! sized {
         }
     })* };
 }
-sized!(Abi Path Collection Mark Put Get Delete List Search);
+sized!(Abi Path Resize Collection Mark Put Get Delete List Search);
 
 // Elements of arrays: the structure around them has their size.
 impl Sized32 for PutItem {

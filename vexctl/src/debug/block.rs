@@ -36,7 +36,7 @@ pub fn kind(block: &[u8; BLOCK_SIZE]) -> &'static str {
 fn summaries_of(g: &Geometry, bno: u64) -> Option<(u32, u64)> {
     let group = g.group_of(bno)?;
     let at = bno.checked_sub(g.group_start(group))?.checked_sub(2)?;
-    (at < g.summary_blocks(group)).then_some((group, at))
+    (at < g.summary_blocks()).then_some((group, at))
 }
 
 /// A block.

@@ -75,8 +75,9 @@ impl World<'_> {
 
     /// A step of what is done in the background.
     fn free(&mut self) {
-        match self.below(2) {
-            0 => self.reap(),
+        match self.below(12) {
+            0 => self.grow(),
+            1..=6 => self.reap(),
             _ => self.trim(),
         }
     }

@@ -24,7 +24,7 @@ const LIVES: usize = 3;
 const STEPS: usize = 110;
 
 /// Blocks that are left free on a full volume, where what was freed is soon taken again.
-const LEFT: u64 = 400;
+pub const LEFT: u64 = 400;
 
 /// A disk with a file system and what is in it.
 struct Begin {
@@ -49,7 +49,8 @@ fn make(full: bool) -> Begin {
         journal_blocks: Some(1024),
         ..test_options()
     };
-    let disk = MemoryDisk::new(MIN_BLOCKS);
+    // The volume has room to grow.
+    let disk = MemoryDisk::new(MIN_BLOCKS + MIN_BLOCKS / 2);
     let sb = layout(MIN_BLOCKS, &options).expect("the smallest volume");
     volume::format(&disk, &sb, &options).expect("it is memory");
     let recorder = Recorder::new(disk);

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use vexfs::crash::{Random, Recorder};
 use vexfs::file_store::{FileStore, FileTrans};
 use vexfs::libvexfs::credits;
+use vexfs::libvexfs::journal::host::Disk;
 use vexfs::libvexfs::journal::{Store, Trans};
 use vexfs::libvexfs::{Fs, Inode, Time};
 use vexfs::volume;
@@ -132,8 +133,28 @@ impl<'a> World<'a> {
         self.note_commit(before);
         if self.committed == committed {
             // There was nothing to commit, but data may be in the disk's cache.
-            vexfs::libvexfs::journal::host::Disk::flush(self.disk).expect("it is memory");
+            self.disk.flush().expect("it is memory");
         }
+    }
+
+    /// Makes the volume larger, little if it is to stay full.
+    pub fn grow(&mut self) {
+        let most = if self.fs.available_blocks() < 2 * crate::sweep::LEFT {
+            200
+        } else {
+            6000
+        };
+        let more = self.below(most);
+        let blocks = self.fs.geometry().block_count + more;
+        let to = self
+            .fs
+            .grown(blocks.min(self.disk.block_count()))
+            .expect("the journal is long enough");
+        let credits = self.fs.grow_credits(&to);
+        while !self
+            .run(credits, |fs, t| fs.grow_step(t, &to))
+            .expect("it is memory")
+        {}
     }
 
     /// Unmounts.
