@@ -129,7 +129,7 @@ fn is_fixed(g: &Geometry, bno: u64) -> bool {
     g.group_of(bno).is_some_and(|group| {
         let at = bno - g.group_start(group);
         let first = u64::from(group != 0 && !g.has_super_copy(group));
-        (first..g.group_metadata(group)).contains(&at)
+        (first..g.group_metadata()).contains(&at)
     })
 }
 
