@@ -162,21 +162,23 @@ mod tests {
         file
     }
 
-    fn read(file: &[u8]) -> Result<u64> {
+    /// How many blocks there are, and how many of them as they were written. (The sum at the end says whether a file
+    /// is damaged: until then anything may come out.)
+    fn read(file: &[u8]) -> Result<(u64, u64)> {
         let mut reader = Reader::new(file)?;
-        let mut blocks = 0;
+        let (mut blocks, mut right) = (0, 0);
         while let Some((first, data)) = reader.run()? {
             for (n, block) in data.chunks(BLOCK_SIZE).enumerate() {
-                assert!(block.iter().all(|b| *b == (first + n as u64) as u8));
                 blocks += 1;
+                right += u64::from(block.iter().all(|b| *b == (first + n as u64) as u8));
             }
         }
-        Ok(blocks)
+        Ok((blocks, right))
     }
 
     #[test]
     fn what_is_written_is_read() {
-        assert_eq!(read(&sample()).unwrap(), 602);
+        assert_eq!(read(&sample()).unwrap(), (602, 602));
     }
 
     #[test]
