@@ -75,7 +75,29 @@ impl MountLink {
     }
 }
 
+/// While it lives the file system is not frozen.
+pub(crate) struct WriteHeld<'a>(&'a SuperBlock);
+
+impl Drop for WriteHeld<'_> {
+    fn drop(&mut self) {
+        // SAFETY: The super block is borrowed, and `hold_write` took the hold.
+        unsafe { bindings::vexfs_helper_sb_end_write(self.0.as_ptr()) };
+    }
+}
+
 impl SuperBlock {
+    /// Waits until the file system is not frozen, and keeps it so. For those who write without the
+    /// VFS having seen to it.
+    ///
+    /// # Context
+    ///
+    /// No lock held that comes behind `sb_start_write`, and not inside of it.
+    pub(crate) fn hold_write(&self) -> WriteHeld<'_> {
+        // SAFETY: The super block is valid.
+        unsafe { bindings::vexfs_helper_sb_start_write(self.as_ptr()) };
+        WriteHeld(self)
+    }
+
     /// Lets go of the hold that keeps the file system from being frozen, which every write has, while
     /// `f` runs.
     ///

@@ -193,6 +193,29 @@ put_settles() {
 	st_end
 }
 
+# No byte comes in while the file system is frozen, not even to free blocks.
+frozen() {
+	local before reader
+	st_new
+	st_one 3000000
+	fsfreeze -f "$MNT"
+	before=$(sha256sum <"$DISK1")
+	vexctl agent "$MNT" --volumes "$st_vols" --json >"$st_log" 2>&1 &
+	agent=$!
+	cat "$MNT/f" >"$WORK/out/f" &
+	reader=$!
+	st_wait "$MNT/f" waiters 1
+	sleep 2
+	[ "$(sha256sum <"$DISK1")" = "$before" ]
+	[ ! -s "$WORK/out/f" ]
+	fsfreeze -u "$MNT"
+	exits 0 wait $reader
+	cmp "$WORK/orig/f" "$WORK/out/f"
+	st_down
+	st_end
+}
+
+t "a recall waits for a thaw" frozen
 t "a record of the present contents settles them first" put_settles
 
 # --- Pages that devices have -----------------------------------------------------------

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Freed blocks whose transaction has not committed.
+//! Freed blocks whose transaction has not committed, and free ones that somebody claims.
 //!
 //! Data is written in place, so a block that was freed by a transaction that a crash may
 //! undo must not get new data before it has committed. Nor may metadata go there: jbd2 has
@@ -9,6 +9,7 @@
 //! each has a bitmap for every region in which it freed something.
 
 use super::bitmap::{for_words, WORDS};
+use super::Place;
 use crate::libvexfs::journal::{tid_geq, Tid};
 use kernel::prelude::*;
 
@@ -28,17 +29,15 @@ struct Run {
     len: u32,
 }
 
-impl Run {
-    /// The run's bits in word `i` of its region's bitmap.
-    fn word(&self, i: usize) -> u64 {
-        let mut found = 0;
-        for_words(self.bit, self.len, |j, mask| {
-            if i == j {
-                found = mask;
-            }
-        });
-        found
-    }
+/// A run's bits in word `i` of its region's bitmap.
+fn run_word(bit: u32, len: u32, i: usize) -> u64 {
+    let mut found = 0;
+    for_words(bit, len, |j, mask| {
+        if i == j {
+            found = mask;
+        }
+    });
+    found
 }
 
 /// Runs that are kept without memory of their own.
@@ -59,8 +58,10 @@ pub(crate) struct Busy {
     /// Even these were not enough for what this transaction freed: until it has committed,
     /// every block of the group counts as busy.
     all_until: Option<Tid>,
-    /// How many blocks are busy.
+    /// How many blocks are busy, without those that are claimed.
     total: u64,
+    /// Free blocks that are written to already; one for each task that does.
+    claims: KVec<Place>,
     /// The newest commit that was taken note of.
     seen: Option<Tid>,
 }
@@ -72,8 +73,22 @@ impl Busy {
             runs: [None; RUNS],
             all_until: None,
             total: 0,
+            claims: KVec::new(),
             seen: None,
         }
+    }
+
+    /// Takes blocks that are free for busy until [`Busy::unclaim`].
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn claim(&mut self, place: Place) -> Result {
+        Ok(self.claims.push(place, GFP_KERNEL)?)
+    }
+
+    pub(crate) fn unclaim(&mut self, place: &Place) {
+        self.claims.retain(|c| c != place);
     }
 
     /// Notes that blocks were freed by transaction `tid`.
@@ -179,10 +194,11 @@ impl Busy {
 
     /// How many blocks are busy.
     pub(crate) fn total(&self) -> u64 {
-        self.total
+        let claimed: u64 = self.claims.iter().map(|c| u64::from(c.len)).sum();
+        self.total.saturating_add(claimed)
     }
 
-    /// Whether nothing is busy.
+    /// Whether nothing waits for a commit.
     pub(crate) fn is_empty(&self) -> bool {
         self.regions.is_empty() && self.all_until.is_none() && self.runs.iter().all(Option::is_none)
     }
@@ -226,9 +242,15 @@ impl BusyBits<'_> {
             .filter(|r| r.region == self.region)
     }
 
+    fn claims(&self) -> impl Iterator<Item = &Place> {
+        self.busy.claims.iter().filter(|c| c.region == self.region)
+    }
+
     /// How many.
     pub(crate) fn count(&self) -> u32 {
-        self.freed().map(|f| f.count).sum::<u32>() + self.runs().map(|r| r.len).sum::<u32>()
+        self.freed().map(|f| f.count).sum::<u32>()
+            + self.runs().map(|r| r.len).sum::<u32>()
+            + self.claims().map(|c| c.len).sum::<u32>()
     }
 
     /// 64 of them.
@@ -236,7 +258,9 @@ impl BusyBits<'_> {
         let bits = self
             .freed()
             .fold(0, |w, f| w | f.bits.get(i).copied().unwrap_or(0));
-        self.runs().fold(bits, |w, r| w | r.word(i))
+        let bits = self.runs().fold(bits, |w, r| w | run_word(r.bit, r.len, i));
+        self.claims()
+            .fold(bits, |w, c| w | run_word(c.bit, c.len, i))
     }
 }
 
@@ -259,6 +283,26 @@ mod tests {
         assert_eq!(busy.region(1).count(), 5);
         busy.settle(8);
         assert!(busy.is_empty());
+    }
+
+    #[test]
+    fn claimed_blocks_are_busy_whatever_commits() {
+        let mut busy = Busy::new();
+        let place = Place {
+            region: 2,
+            bit: 60,
+            len: 10,
+        };
+        busy.claim(place).unwrap();
+        busy.add(2, 0, 1, 7);
+        busy.settle(7);
+        assert!(busy.is_empty());
+        assert_eq!((busy.total(), busy.region(2).count()), (10, 10));
+        assert_eq!(busy.region(2).word(0), 0xf << 60);
+        assert_eq!(busy.region(2).word(1), 0x3f);
+        assert_eq!(busy.region(1).count(), 0);
+        busy.unclaim(&place);
+        assert_eq!((busy.total(), busy.region(2).count()), (0, 0));
     }
 
     #[test]

@@ -12,16 +12,20 @@
 
 pub(crate) mod bitmap;
 pub(crate) mod busy;
+mod claim;
 mod region;
 mod space;
 mod trim;
 
+pub use claim::Claim;
 pub use space::Space;
 
+use crate::libvexfs::group::{Group, GroupCore};
 use crate::libvexfs::journal::{Store, Trans};
 use crate::libvexfs::Fs;
 use core::sync::atomic::{AtomicU64, Ordering};
 use kernel::prelude::*;
+use region::Region;
 
 /// Who asks for space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +78,17 @@ pub(crate) fn add(counter: &AtomicU64, n: i64) {
     // Wrapping addition of the two's complement is subtraction.
     counter.fetch_add(n as u64, Ordering::Relaxed);
 }
+
+/// A run of blocks within a region of a group.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) region: u32,
+    pub(crate) bit: u32,
+    pub(crate) len: u32,
+}
+
+/// What is done with a run that was found, under the lock of its group.
+type Taker<'f, S> = dyn FnMut(&mut GroupCore, &Region<S>, &Place) -> Result + 'f;
 
 /// A run that is at least so long is good enough for a longer wish: 8 MiB.
 const GOOD_RUN: u64 = 2048;
@@ -178,6 +193,20 @@ impl<S: Store> Fs<S> {
     }
 
     fn alloc_promised(&self, t: &mut S::Trans, goal: u64, want: u64) -> Result<(u64, u64)> {
+        let (_, place, bno) = self.find_run(goal, want, &mut |core, region, place| {
+            self.apply(t, core, region, place.bit, place.len, true)
+        })?;
+        Ok((bno, place.len.into()))
+    }
+
+    /// Finds at most `want` free blocks in a row, near `goal`, and lets `take` have them. Returns
+    /// their group, place and first block.
+    fn find_run(
+        &self,
+        goal: u64,
+        want: u64,
+        take: &mut Taker<'_, S>,
+    ) -> Result<(&Group, Place, u64)> {
         /// Groups that are searched for a long run before a short one will do.
         const PICKY: u32 = 32;
         let g = self.geometry();
@@ -204,9 +233,11 @@ impl<S: Store> Fs<S> {
                     0 if goal != g.group_start(number) => goal,
                     _ => core.cursor,
                 };
-                if let Some((bno, len)) = self.alloc_in_group(t, &mut core, goal, want, least)? {
-                    core.cursor = bno + len;
-                    return Ok((bno, len));
+                if let Some((region, place)) = self.find_in_group(&core, goal, want, least)? {
+                    take(&mut core, &region, &place)?;
+                    let bno = g.region_start(number, place.region) + u64::from(place.bit);
+                    core.cursor = bno + u64::from(place.len);
+                    return Ok((group, place, bno));
                 }
             }
             if good == 1 {

@@ -2,7 +2,7 @@
 
 //! Allocation within a group, under its lock.
 
-use super::{add, bitmap, turn};
+use super::{add, bitmap, turn, Place};
 use crate::libvexfs::format::group::{is_bitmap, SUMMARY_FREE, SUMMARY_INIT};
 use crate::libvexfs::format::{le32, put32};
 use crate::libvexfs::group::{init_bitmap, GroupCore};
@@ -94,7 +94,7 @@ impl<S: Store> Fs<S> {
     }
 
     /// Sets or clears bits and keeps the counts, which all callers have checked.
-    fn apply(
+    pub(super) fn apply(
         &self,
         t: &mut S::Trans,
         core: &mut GroupCore,
@@ -154,15 +154,14 @@ impl<S: Store> Fs<S> {
         Ok(())
     }
 
-    /// Allocates a run of at most `want` and at least `least` blocks for data, near `goal`.
-    pub(super) fn alloc_in_group(
+    /// Finds a run of at most `want` and at least `least` blocks for data, near `goal`.
+    pub(super) fn find_in_group(
         &self,
-        t: &mut S::Trans,
-        core: &mut GroupCore,
+        core: &GroupCore,
         goal: u64,
         want: u64,
         least: u64,
-    ) -> Result<Option<(u64, u64)>> {
+    ) -> Result<Option<(Region<S>, Place)>> {
         /// Bitmaps that are searched for a good run.
         const PICKY: u32 = 16;
         let g = self.geometry();
@@ -188,9 +187,12 @@ impl<S: Store> Fs<S> {
             let found = region.find(core, from, want);
             if let Some((bit, len)) = found {
                 if u64::from(len) >= least {
-                    self.apply(t, core, &region, bit, len, true)?;
-                    let bno = g.region_start(group, number) + u64::from(bit);
-                    return Ok(Some((bno, len.into())));
+                    let place = Place {
+                        region: number,
+                        bit,
+                        len,
+                    };
+                    return Ok(Some((region, place)));
                 }
             } else {
                 return Err(damaged(

@@ -98,6 +98,46 @@ fn freed_blocks_wait_for_the_commit() {
 }
 
 #[test]
+fn claimed_blocks_are_nobody_elses() {
+    let fs = fresh(BLOCKS);
+    let before = fs.available_blocks();
+    let free = taken(&fs);
+    let claim = fs.claim(0, 100, Mode::Normal).unwrap();
+    let (bno, len) = (claim.bno(), claim.blocks());
+    assert_eq!(len, 100);
+    assert_eq!(fs.available_blocks(), before - 100);
+    assert_eq!(taken(&fs), free, "it is in memory only");
+    // Neither data nor metadata goes there, nor does a discard, and no commit changes that.
+    fs.store.commit().unwrap();
+    assert!(!fs.settle().unwrap());
+    let mut others = BTreeSet::new();
+    while let Ok((at, n)) = with(&fs, 3, |t| {
+        fs.alloc_blocks(t, bno, 1 << 20, Mode::Privileged)
+    }) {
+        others.extend(at..at + n);
+    }
+    assert_eq!(fs.claim(0, 1, Mode::Privileged).err(), Some(ENOSPC));
+    assert!((bno..bno + len).all(|b| !others.contains(&b)));
+    fs.free_runs(0, BLOCKS, 1, &mut |at, n| {
+        assert!(at + n <= bno || bno + len <= at);
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(with(&fs, 3, |t| claim.allocate(t)), Ok((bno, len)));
+    let after = taken(&fs);
+    assert!((bno..bno + len).all(|b| after.contains(&b)));
+    // One that is dropped leaves free what was free.
+    let at = *others.first().unwrap();
+    with(&fs, 3, |t| fs.free_data(t, at, 1)).unwrap();
+    assert!(fs.settle().unwrap());
+    let again = fs.claim(at, 1, Mode::Privileged).unwrap();
+    assert_eq!(again.bno(), at);
+    drop(again);
+    assert_eq!(fs.claim(at, 1, Mode::Privileged).unwrap().bno(), at);
+    assert!(!fs.store.aborted());
+}
+
+#[test]
 fn the_reserve_is_for_the_privileged() {
     let fs = fresh(BLOCKS);
     while with(&fs, 3, |t| fs.alloc_blocks(t, 0, 1 << 20, Mode::Normal)).is_ok() {}

@@ -86,6 +86,13 @@ fn work(fs: &TestFs, seed: u64, rounds: u64) -> (Vec<Inode>, BTreeSet<u64>) {
                     fs.unpromise(len);
                 }
                 drop(space);
+                if let Ok(claim) = fs.claim(at * 50, len, Mode::Normal) {
+                    std::thread::yield_now();
+                    if random.below(2) == 0 {
+                        let (bno, n) = with(fs, 3, |t| claim.allocate(t)).unwrap();
+                        privileged(fs, 3, |t| fs.free_data(t, bno, n));
+                    }
+                }
             }
         }
     }

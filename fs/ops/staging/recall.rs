@@ -405,6 +405,8 @@ fn deliver_chunks(
             rest.fill(0);
             check(&vi, request, chunk, data)?;
             {
+                // Nothing reaches the device of a frozen file system, not even free blocks.
+                let _write = sb.hold_write();
                 // A release that began before the recall was asked for ends first, or it would give
                 // back what comes in, and the recall would have brought nothing.
                 let _invalidate = vi.invalidate_lock_shared();
@@ -475,25 +477,18 @@ fn publish_chunk(vi: &VexInode, version: u64, chunk: u64, bytes: &mut [u8]) -> R
     Ok(())
 }
 
-/// One transaction of [`publish_chunk`]: allocates blocks, writes the bytes there, and only then
-/// makes them part of the file. Returns where, and how many blocks are dealt with.
+/// One step of [`publish_chunk`]: writes the bytes to free blocks, and then makes these part of the
+/// file in one transaction. Returns where, and how many blocks are dealt with.
 ///
-/// The bytes are on the device before the transaction ends, and the commit flushes the device's
-/// cache first: after a crash the blocks are part of the file with these bytes, or not at all.
+/// No transaction is open while the device writes. The commit flushes the device's cache first: after
+/// a crash the blocks are part of the file with these bytes, or free.
 fn publish_part(vi: &VexInode, part: Part, goal: u64, bytes: &[u8]) -> Result<(u64, u64)> {
     let fs = vi.fs();
+    let claim = fs.claim(goal, part.len, Mode::Normal)?;
+    let length = (claim.blocks() * BLOCK) as usize;
+    vi.write_blocks(claim.bno(), bytes.get(..length).ok_or(EINVAL)?)?;
     let mut t = fs.store.begin(STAGE_CREDITS)?;
-    let (phys, len) = fs.alloc_blocks(&mut t, goal, part.len, Mode::Normal)?;
-    let len = len.min(part.len);
-    let written = match bytes.get(..(len * BLOCK) as usize) {
-        Some(bytes) => vi.write_blocks(phys, bytes),
-        None => Err(EINVAL),
-    };
-    if let Err(e) = written {
-        fs.free_data(&mut t, phys, len)?;
-        t.stop()?;
-        return Err(e);
-    }
+    let (phys, len) = claim.allocate(&mut t)?;
     let mut core = vi.core().write();
     let published = fs.publish(&mut t, &mut core, part, phys, len);
     vi.data().changed();

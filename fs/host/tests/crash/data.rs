@@ -364,11 +364,12 @@ impl World<'_> {
             let bytes: Vec<Content> = blocks.take(part.len as usize).map(archived).collect();
             let disk = self.disk;
             let got = self.run(STAGE_CREDITS, |fs, t| {
-                let (phys, len) = fs.alloc_blocks(t, 0, part.len, Mode::Normal)?;
-                let len = len.min(part.len);
-                for (bno, content) in (phys..phys + len).zip(&bytes) {
+                // The bytes go to blocks that are free still.
+                let claim = fs.claim(0, part.len, Mode::Normal)?;
+                for (bno, content) in (claim.bno()..claim.bno() + claim.blocks()).zip(&bytes) {
                     disk.write(bno, &bytes_of(content))?;
                 }
+                let (phys, len) = claim.allocate(t)?;
                 let done = match fs.publish(t, &mut i, part, phys, len) {
                     Err(e) if e == ENOSPC => {
                         fs.free_data(t, phys, len)?;
