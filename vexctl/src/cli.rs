@@ -57,11 +57,11 @@ pub enum Command {
     /// Compute and attach the vectors of files
     Embed(embed::Args),
     /// Copy files to volumes
-    Archive(staging::ArchiveArgs),
+    Archive(staging::QueueArgs),
     /// Free the blocks of archived files
     Release(staging::ReleaseArgs),
     /// Bring released files back
-    Recall(staging::RecallArgs),
+    Recall(staging::QueueArgs),
     /// Show where the bytes of files are
     State(staging::StateArgs),
     /// Serve archive and recall requests of a mounted file system

@@ -15,8 +15,9 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+/// What the commands that queue files have in common.
 #[derive(clap::Args)]
-pub struct ArchiveArgs {
+pub struct QueueArgs {
     /// Files, or with -r directories
     #[arg(required = true)]
     paths: Vec<PathBuf>,
@@ -39,22 +40,6 @@ pub struct ReleaseArgs {
     /// Directories with all that is below them
     #[arg(short, long)]
     recursive: bool,
-}
-
-#[derive(clap::Args)]
-pub struct RecallArgs {
-    /// Files, or with -r directories
-    #[arg(required = true)]
-    paths: Vec<PathBuf>,
-    /// Directories with all that is below them
-    #[arg(short, long)]
-    recursive: bool,
-    /// Return when the recalls are queued
-    #[arg(long)]
-    no_wait: bool,
-    /// Give up after so many seconds without progress [default: never]
-    #[arg(long, value_name = "SECONDS")]
-    timeout: Option<u64>,
 }
 
 #[derive(clap::Args)]
@@ -114,58 +99,85 @@ fn report(out: &Output, target: &Target, errno: Errno, hint: &str) -> Result<()>
     Ok(())
 }
 
-/// `vexctl archive`.
-pub fn archive(args: ArchiveArgs, out: &Output) -> Result<Exit> {
-    let files = Files::find(&args.paths, args.recursive, out)?;
-    let mut sum = Summary {
-        command: "archive",
-        files: files.targets.len(),
-        ..Summary::default()
-    };
-    let mut queued = Vec::new();
-    for batch in files.batches() {
-        files.run(abi::IOC_STAGE_ARCHIVE, batch, |target, result| {
-            match result {
-                Ok(0) => sum.already += 1,
-                Ok(_) => queued.push(target),
-                Err(e) => {
-                    sum.failed += 1;
-                    report(out, target, e, archive_hint(e))?;
+/// A command that queues files for agents and waits until they are what it makes them.
+struct Queued {
+    command: &'static str,
+    request: libc::c_ulong,
+    doing: &'static str,
+    done: &'static str,
+    /// What is said of files that were so before.
+    already: &'static str,
+    /// Whether a file that was queued is what it is to be, or cannot become it any more.
+    ended: fn(&abi::State) -> Option<Result<(), Errno>>,
+    hint: fn(Errno) -> &'static str,
+}
+
+impl Queued {
+    fn run(&self, args: QueueArgs, out: &Output) -> Result<Exit> {
+        let files = Files::find(&args.paths, args.recursive, out)?;
+        let mut sum = Summary {
+            command: self.command,
+            files: files.targets.len(),
+            ..Summary::default()
+        };
+        let mut queued = Vec::new();
+        for batch in files.batches() {
+            files.run(self.request, batch, |target, result| {
+                match result {
+                    Ok(0) => sum.already += 1,
+                    Ok(_) => queued.push(target),
+                    Err(e) => {
+                        sum.failed += 1;
+                        report(out, target, e, (self.hint)(e))?;
+                    }
                 }
-            }
-            Ok(())
-        })?;
-    }
-    if !args.no_wait {
-        let mut wait = Wait::new(&files, out, "archiving", args.timeout);
-        for target in queued {
-            let end = wait.until(target, |s| match s.state {
-                st if st & abi::STATE_ARCHIVED != 0 => Some(Ok(())),
-                st if st & abi::STATE_ARCHIVING != 0 => None,
-                _ if s.last_error != 0 => Some(Err(Errno::from_raw(-s.last_error))),
-                // It was archived, and changed since.
-                _ if s.count > 0 => Some(Err(Errno::ESTALE)),
-                _ => Some(Err(Errno::EIO)),
+                Ok(())
             })?;
-            match end {
-                Ok(s) => sum.bytes += s.file_size,
-                Err(e) => {
-                    sum.failed += 1;
-                    wait.pause(|| report(out, target, e, archive_hint(e)))?;
+        }
+        if !args.no_wait {
+            let mut wait = Wait::new(&files, out, self.doing, args.timeout);
+            for target in queued {
+                match wait.until(target, self.ended)? {
+                    Ok(s) => sum.bytes += s.file_size,
+                    Err(e) => {
+                        sum.failed += 1;
+                        wait.pause(|| report(out, target, e, (self.hint)(e)))?;
+                    }
                 }
             }
+            wait.end();
         }
-        wait.end();
+        let verb = if args.no_wait { "queued" } else { self.done };
+        out.result(&sum, |s| {
+            let done = s.files - s.failed - s.already;
+            format!(
+                "{done} file(s) {verb}, {} bytes; {} {}; {} failed",
+                s.bytes, s.already, self.already, s.failed
+            )
+        })?;
+        Ok(sum.exit())
     }
-    let verb = if args.no_wait { "queued" } else { "archived" };
-    out.result(&sum, |s| {
-        let done = s.files - s.failed - s.already;
-        format!(
-            "{done} file(s) {verb}, {} bytes; {} were already; {} failed",
-            s.bytes, s.already, s.failed
-        )
-    })?;
-    Ok(sum.exit())
+}
+
+/// `vexctl archive`.
+pub fn archive(args: QueueArgs, out: &Output) -> Result<Exit> {
+    let archive = Queued {
+        command: "archive",
+        request: abi::IOC_STAGE_ARCHIVE,
+        doing: "archiving",
+        done: "archived",
+        already: "were already",
+        ended: |s| match s.state {
+            st if st & abi::STATE_ARCHIVED != 0 => Some(Ok(())),
+            st if st & abi::STATE_ARCHIVING != 0 => None,
+            _ if s.last_error != 0 => Some(Err(Errno::from_raw(-s.last_error))),
+            // It was archived, and changed since.
+            _ if s.count > 0 => Some(Err(Errno::ESTALE)),
+            _ => Some(Err(Errno::EIO)),
+        },
+        hint: archive_hint,
+    };
+    archive.run(args, out)
 }
 
 fn archive_hint(e: Errno) -> &'static str {
@@ -221,55 +233,22 @@ pub fn release(args: ReleaseArgs, out: &Output) -> Result<Exit> {
 }
 
 /// `vexctl recall`.
-pub fn recall(args: RecallArgs, out: &Output) -> Result<Exit> {
-    let files = Files::find(&args.paths, args.recursive, out)?;
-    let mut sum = Summary {
+pub fn recall(args: QueueArgs, out: &Output) -> Result<Exit> {
+    let recall = Queued {
         command: "recall",
-        files: files.targets.len(),
-        ..Summary::default()
+        request: abi::IOC_STAGE_PREFETCH,
+        doing: "recalling",
+        done: "recalled",
+        already: "were online already",
+        ended: |s| match s.state {
+            st if st & abi::STATE_OFFLINE == 0 => Some(Ok(())),
+            st if st & abi::STATE_RECALLING != 0 => None,
+            _ if s.last_error != 0 => Some(Err(Errno::from_raw(-s.last_error))),
+            _ => Some(Err(Errno::EIO)),
+        },
+        hint: recall_hint,
     };
-    let mut queued = Vec::new();
-    for batch in files.batches() {
-        files.run(abi::IOC_STAGE_PREFETCH, batch, |target, result| {
-            match result {
-                Ok(0) => sum.already += 1,
-                Ok(_) => queued.push(target),
-                Err(e) => {
-                    sum.failed += 1;
-                    report(out, target, e, recall_hint(e))?;
-                }
-            }
-            Ok(())
-        })?;
-    }
-    if !args.no_wait {
-        let mut wait = Wait::new(&files, out, "recalling", args.timeout);
-        for target in queued {
-            let end = wait.until(target, |s| match s.state {
-                st if st & abi::STATE_OFFLINE == 0 => Some(Ok(())),
-                st if st & abi::STATE_RECALLING != 0 => None,
-                _ if s.last_error != 0 => Some(Err(Errno::from_raw(-s.last_error))),
-                _ => Some(Err(Errno::EIO)),
-            })?;
-            match end {
-                Ok(s) => sum.bytes += s.file_size,
-                Err(e) => {
-                    sum.failed += 1;
-                    wait.pause(|| report(out, target, e, recall_hint(e)))?;
-                }
-            }
-        }
-        wait.end();
-    }
-    let verb = if args.no_wait { "queued" } else { "recalled" };
-    out.result(&sum, |s| {
-        let done = s.files - s.failed - s.already;
-        format!(
-            "{done} file(s) {verb}, {} bytes; {} were online already; {} failed",
-            s.bytes, s.already, s.failed
-        )
-    })?;
-    Ok(sum.exit())
+    recall.run(args, out)
 }
 
 fn recall_hint(e: Errno) -> &'static str {
