@@ -16,7 +16,6 @@ use kernel::prelude::*;
 use crate::libvexfs::credits;
 use crate::libvexfs::errno::{enodata, eopnotsupp};
 use crate::libvexfs::extent::{New, MAX_LBLK};
-use crate::libvexfs::format::inode::STATE_OFFLINE;
 use crate::libvexfs::format::Inode;
 use crate::libvexfs::journal::{Store as _, Trans as _};
 use crate::ops::file::{before_change, sync_metadata};
@@ -92,6 +91,10 @@ impl Call {
         };
         match self.op {
             Op::Allocate => [(0, 0), (0, 0)],
+            // The block with the end of the file goes as a whole if all that the file has of it does.
+            Op::Punch | Op::Zero if self.whole_blocks().1 >= size.div_ceil(BLOCK) => {
+                [edge(self.start), (0, 0)]
+            }
             Op::Punch | Op::Zero => [edge(self.start), edge(self.end.min(size))],
             Op::Collapse | Op::Insert => [(self.start, size.max(self.start)), (0, 0)],
         }
@@ -250,11 +253,7 @@ fn clear(vi: &VexInode, call: &Call) -> Result {
         .max(1);
         sched::yield_if_needed();
     }
-    if vi.core().read().state & STATE_OFFLINE != 0 {
-        change(vi, credits::INODE, |t, core| {
-            vi.fs().settle_offline(t, core)
-        })?;
-    }
+    truncate::settle_offline(vi)?;
     // What is left of the blocks at both ends.
     if call.start >= size {
         return Ok(());

@@ -15,7 +15,7 @@ use kernel::prelude::*;
 use crate::libvexfs::credits;
 use crate::libvexfs::extent::Mapping;
 use crate::libvexfs::format::extent::MAX_LBLK;
-use crate::libvexfs::format::inode::STATE_ORPHAN;
+use crate::libvexfs::format::inode::{STATE_OFFLINE, STATE_ORPHAN};
 use crate::libvexfs::format::Inode;
 use crate::libvexfs::journal::{Store as _, Trans};
 use crate::libvexfs::orphan;
@@ -73,10 +73,39 @@ pub(crate) fn setsize(vi: &VexInode, new: u64) -> Result {
     if new > disk && (zeroed || old != disk) {
         vi.write_and_wait(disk, new - 1)?;
     }
-    if settled(vi, || cut(vi, old, new))? {
+    if !settled(vi, || cut(vi, old, new))? {
+        finish(vi)?;
+    }
+    if new < old {
+        settle_offline(vi)?;
+    }
+    Ok(())
+}
+
+/// Blocks of a file have gone: takes the mark off if nothing of it is offline any more.
+///
+/// # Errors
+///
+/// As a change of the inode; the mark that stays then costs time and nothing else.
+///
+/// # Context
+///
+/// No transaction open.
+pub(crate) fn settle_offline(vi: &VexInode) -> Result {
+    if vi.core().read().state & STATE_OFFLINE == 0 {
         return Ok(());
     }
-    finish(vi)
+    settled(vi, || {
+        let mut t = vi.fs().store.begin(credits::INODE)?;
+        let mut core = vi.core().write();
+        let left = vi.fs().settle_offline(&mut t, &mut core);
+        if t.dirtied() {
+            vi.data().note(t.tid(), true);
+        }
+        drop(core);
+        left?;
+        t.stop()
+    })
 }
 
 /// The first transaction of a change of size from `old` to `new`: the size on disk, and as many of the blocks behind it

@@ -193,6 +193,16 @@ put_settles() {
 	st_end
 }
 
+# What is left of a file decides whether it is offline.
+cut_offline() {
+	st_new
+	st_one 3000000
+	st_wop cut_offline "$MNT" "$MNT/f"
+	st_one 3000000
+	fallocate -p -o 0 -l 3002368 "$MNT/f"
+	cmp "$MNT/f" <(head -c 3000000 /dev/zero)
+	st_end
+}
 # No byte comes in while the file system is frozen, not even to free blocks.
 frozen() {
 	local before reader
@@ -215,6 +225,7 @@ frozen() {
 	st_end
 }
 
+t "the last offline block is cut off" cut_offline
 t "a recall waits for a thaw" frozen
 t "a record of the present contents settles them first" put_settles
 

@@ -249,6 +249,21 @@ def put_settles(mnt, path):
     expect("stale after a change", stale(), 1)
 
 
+def cut_offline(mnt, path):
+    """A file whose last offline block is cut off is not offline any more, as records show."""
+    import vectors_ops as v
+    fd = os.open(path, os.O_RDWR)
+    size = os.fstat(fd).st_size
+    collection = v.create(fd, "cut", dim=2)
+    v.puts(fd, collection, [v.item(1, v.floats([1, 0]))])
+    shown = lambda: v.search(fd, collection, [[1, 0]], 1)[0][0]["flags"] & 2
+    expect("offline at first", shown(), 2)
+    os.ftruncate(fd, size - PAGE)
+    expect("offline when something is left", shown(), 2)
+    os.ftruncate(fd, 0)
+    expect("offline when nothing is left", shown(), 0)
+
+
 def pinned(mnt, path, disk):
     """Pages of the file that a slow disk reads and writes."""
     size = os.stat(path).st_size
