@@ -4,6 +4,7 @@
 
 mod debug;
 mod dump;
+mod killed;
 #[path = "../../../fs/host/tests/volume/workload.rs"]
 #[allow(
     dead_code,

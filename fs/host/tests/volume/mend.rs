@@ -118,7 +118,7 @@ fn hit(s: &Sample, bno: u64, at: usize, len: usize) -> Vec<u64> {
 /// Changes a few bytes of some metadata; returns the inodes that it hits.
 pub fn damage(s: &Sample, used: &[u64], disk: &MemoryDisk, random: &mut Random) -> BTreeSet<u64> {
     let mut touched = BTreeSet::new();
-    for _ in 0..1 + random.below(4) {
+    for _ in 0..1 + random.below(number("VEXFS_HITS", 4)) {
         let bno = used[random.below(used.len() as u64) as usize];
         let kind = random.below(8);
         let whole = kind >= 6;

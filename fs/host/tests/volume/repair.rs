@@ -8,11 +8,13 @@ use crate::workload::{describe, Work};
 use crate::{assert_clean, check_store};
 use vexfs::crash::Random;
 use vexfs::libvexfs::format::geometry::Geometry;
+use vexfs::libvexfs::format::group::{GroupHeader, ROOT_LEN};
 use vexfs::libvexfs::format::inode::place;
 use vexfs::libvexfs::format::{put16, put64};
 use vexfs::libvexfs::journal::host::Disk;
 use vexfs::libvexfs::journal::BLOCK_SIZE;
 use vexfs::libvexfs::mkfs::MIN_BLOCKS;
+use vexfs::libvexfs::tree::node::{Node, NodeMut};
 use vexfs::volume;
 
 #[test]
@@ -77,6 +79,33 @@ fn counts_and_bitmaps_are_put_right() {
     );
     let (done, _) = mend(&store, &s.sb);
     assert!(done.changed && done.outcome.problems == 0);
+    assert_clean(&store, &s.sb, "after the repair");
+    store.close().unwrap();
+    assert_eq!(describe(&volume::open(&disk).unwrap()), s.state);
+}
+
+#[test]
+fn a_tree_of_nothing_but_impossible_orphans_becomes_empty() {
+    let s = sample(13);
+    let g: Geometry = s.sb.geometry;
+    let disk = s.disk.clone();
+    // A group without orphans: when the record is out, nothing is left to be put in.
+    let empty = |group: &u32| {
+        let bno = g.header(*group);
+        let h = GroupHeader::parse(&s.body(bno), *group, bno).unwrap();
+        Node::open(&h.orphan_root).unwrap().count() == 0
+    };
+    let group = (0..g.group_count).find(empty).expect("a group is empty");
+    edit(&disk, s.sb.csum_seed, g.header(group), |body| {
+        let at = 64 + ROOT_LEN;
+        let mut root = NodeMut::open(&mut body[at..at + ROOT_LEN]).unwrap();
+        let free = ((g.group_start(group) + 100) << 3) | 1;
+        root.insert(0, free.into(), &[1]).unwrap();
+    });
+    let store = open_store(&disk, &s.sb);
+    let (done, problems) = mend(&store, &s.sb);
+    assert!(problems.iter().any(|p| p.contains("no inode in use")));
+    assert!(done.changed && done.outcome.problems == 0, "{problems:#?}");
     assert_clean(&store, &s.sb, "after the repair");
     store.close().unwrap();
     assert_eq!(describe(&volume::open(&disk).unwrap()), s.state);

@@ -101,7 +101,7 @@ impl<S: Store> Repair<'_, S> {
             let known = known.get(&chunk.start).copied().flatten();
             chunk.mask = self.remake_chunk(chunk.start, known)?;
         }
-        let mut edits = Edits::default();
+        let mut edits = Edits::anew();
         for chunk in &kept {
             let full = u128::from(chunk.mask == 0) << 64;
             let key = full | u128::from(chunk.start);
@@ -245,7 +245,7 @@ impl<S: Store> Repair<'_, S> {
     pub(super) fn rebuild_orphans(&mut self, group: u32) -> Result {
         let g = self.sb.geometry;
         let (mut header, _) = self.header(group);
-        let mut edits = Edits::default();
+        let mut edits = Edits::anew();
         let start = g.group_start(group);
         let end = start + g.group_len(group);
         for (chunk, mask) in &self.chunks {
