@@ -2,7 +2,8 @@
 
 //! Repairs of random damage: what comes out is in order, and whatever was not hit is as it was.
 //!
-//! `VEXFS_CASES` says how many, `VEXFS_SEED` with which seed to begin; each case can be had again by its own.
+//! `VEXFS_CASES` says how many, `VEXFS_SEED` with which seed to begin, `VEXFS_HITS` how many blocks at most are hit; each
+//! case can be had again by its own.
 
 use crate::sample::{edit, sample, Sample};
 use crate::{check_store, Found};
