@@ -10,6 +10,17 @@ mkfs.vexfs -q -f "$DISK1" && mount -t vexfs "$DISK1" "$MNT"
 
 t "sizes, unknown fields, flags, bad pointers" ab_op abi_sizes
 t "counts, limits, things that are not there, wrong descriptors" ab_op abi_limits
+ab_compat() {
+	umount "$MNT"
+	mkfs.vexfs -q -f "$DISK1"
+	mount -t vexfs "$DISK1" "$MNT"
+	ab_op compat
+}
+if [ -z "${VEXFS_UML:-}" ]; then
+	t "programs of 32 bits" ab_compat
+else
+	skip "programs of 32 bits" "User Mode Linux has no int 0x80"
+fi
 ab_read_only() {
 	mount -o remount,ro "$MNT"
 	ab_op read_only
