@@ -20,6 +20,20 @@ mod avx2;
 mod half;
 mod plain;
 
+#[macro_use]
+mod stack;
+
+// The index is not wired into the module yet.
+#[cfg(not(vexfs_kernel))]
+mod graph;
+#[cfg(not(vexfs_kernel))]
+mod graph_avx2;
+#[cfg(not(vexfs_kernel))]
+mod prune;
+
+#[cfg(not(vexfs_kernel))]
+pub use {graph::*, prune::*};
+
 /// Element type: IEEE 754 binary32 (`VEXFS_TYPE_F32`).
 pub const TYPE_F32: u32 = 1;
 /// Element type: IEEE 754 binary16 (`VEXFS_TYPE_F16`).
@@ -73,21 +87,6 @@ pub struct VexfsScan {
     pub metric: u32,
     /// `LEVEL_*`.
     pub level: u32,
-}
-
-/// Something that must lie at a multiple of 32 on the stack.
-#[repr(C, align(32))]
-struct Aligned([u8; 32]);
-
-/// Every function that the kernel calls begins with this. The kernel keeps its stack aligned to 8 bytes, code for the
-/// ordinary target expects 16 and moves whole vectors to and from the stack. A variable with a higher alignment, whose
-/// address gets out of the compiler's sight, makes the function align its frame itself, and with it those it calls.
-macro_rules! align_stack {
-    () => {
-        let mut aligned = core::mem::MaybeUninit::<Aligned>::uninit();
-        // SAFETY: It is no instruction at all.
-        unsafe { core::arch::asm!("/* {0} */", in(reg) aligned.as_mut_ptr(), options(nostack, preserves_flags)) };
-    };
 }
 
 /// Maps an f32 to an integer that orders the same way.
