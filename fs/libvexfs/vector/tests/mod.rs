@@ -2,6 +2,7 @@
 
 //! Tests of the vectors' truth.
 
+mod beam;
 mod lists;
 mod records;
 mod staleness;

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The index over a collection: a graph of nodes, each in a page with its neighbours' codes.
+//!
+//! It is derived: whatever is damaged, stale or missing here costs recall, never a wrong
+//! answer, since every hit is checked against the records (`super::record`). Vamana's graph
+//! (DiskANN, NeurIPS 2019) with the codes of the neighbours in the node (NGT-QG; SymphonyQG,
+//! arXiv 2411.12229): one page gives one exact distance and 32 estimates, and nothing has to
+//! stay in memory.
+//!
+//! - [`node`]: what the bytes of a node mean;
+//! - [`beam`]: the candidates of a search, and which nodes it has seen;
+//! - [`search`], [`insert`], [`refine`], [`remove`]: what is done with the graph.
+//!
+//! All numbers here are integers. Vectors are bits of f32, distances are keys: squared, as
+//! the bits of an f32 that is not negative, so that they order like what they stand for.
+//! [`Arithmetic`] computes, [`Pages`] keeps; the kernel and a host have their own of both.
+//!
+//! One writer at a time changes a graph (`&mut Graph`). A search reads nodes that are being
+//! written; [`Arithmetic::expand`] notices and says so.
+
+use kernel::prelude::*;
+
+pub mod beam;
+pub mod insert;
+pub mod node;
+pub mod refine;
+pub mod remove;
+pub mod rotation;
+pub mod search;
+
+pub use node::{Edge, Shape, DEGREE};
+pub use search::{Found, Scratch};
+
+/// A key that nothing is farther than: infinity.
+pub const FARTHEST: u32 = 0x7f80_0000;
+
+/// Candidates that a search keeps unless it is told otherwise.
+pub const DEFAULT_EF: usize = 256;
+
+/// Where nodes are kept: one region of [`Shape::stored`] bytes for each slot.
+///
+/// In the kernel a block is a folio of the index's inode. An implementation checks what it
+/// reads from a medium by [`Shape::verify`], once.
+pub trait Pages {
+    /// A reference to the memory of a node. Others may write to that memory.
+    type Block;
+
+    /// The region of a slot. None if there is no such thing, or it is damaged.
+    ///
+    /// # Errors
+    ///
+    /// Only what must end a search: `ENOMEM`, `EINTR`.
+    fn block(&self, slot: u32) -> Result<Option<Self::Block>>;
+
+    /// Says that the region of a slot will be wanted soon.
+    fn prefetch(&self, slot: u32);
+
+    /// Copies bytes of a region out, from `at` on; zeroes where it has none.
+    fn copy(&self, block: &Self::Block, at: usize, to: &mut [u8]);
+
+    /// Writes the region of a slot.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC`, `EIO`, `ENOMEM`.
+    fn write(&self, slot: u32, stored: &[u8]) -> Result;
+}
+
+/// A query, or a vector that others are compared with.
+pub struct Query {
+    /// As it is compared: normalised for cosine, filled up with zeroes.
+    pub prepared: KVVec<u32>,
+    /// Rotated.
+    pub rotated: KVVec<u32>,
+    /// Sixteen sums for each four rotated dimensions.
+    pub table: KVVec<u8>,
+    /// One step of the table.
+    pub delta: u32,
+    /// What is added to a sum from the table.
+    pub bias: u32,
+}
+
+impl Query {
+    /// Room for one.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn new(shape: &Shape) -> Result<Query> {
+        Ok(Query {
+            prepared: KVVec::from_elem(0, shape.prepared(), GFP_KERNEL)?,
+            rotated: KVVec::from_elem(0, shape.padded(), GFP_KERNEL)?,
+            table: KVVec::from_elem(0, shape.padded() * 4, GFP_KERNEL)?,
+            delta: 0,
+            bias: 0,
+        })
+    }
+
+    /// Makes it ready for a search once `prepared` is there.
+    pub fn finish<B>(&mut self, arithmetic: &impl Arithmetic<B>) {
+        arithmetic.rotate(&self.prepared, &mut self.rotated);
+        (self.delta, self.bias) = arithmetic.table(&self.rotated, &mut self.table);
+    }
+}
+
+/// What an expansion gives: the node, and estimates for its neighbours.
+#[derive(Clone, Debug)]
+#[repr(C)]
+pub struct Expansion {
+    /// Key of the node's distance.
+    pub key: u32,
+    /// Generation of its record.
+    pub generation: u32,
+    /// Which neighbours have a key below the limit.
+    pub mask: u32,
+    /// How many neighbours it has.
+    pub used: u32,
+    /// Keys of the neighbours, estimated.
+    pub keys: [u32; DEGREE],
+    /// Slots of the neighbours.
+    pub slots: [u32; DEGREE],
+}
+
+impl Expansion {
+    /// Room for one.
+    pub const fn new() -> Expansion {
+        Expansion {
+            key: FARTHEST,
+            generation: 0,
+            mask: 0,
+            used: 0,
+            keys: [FARTHEST; DEGREE],
+            slots: [0; DEGREE],
+        }
+    }
+}
+
+impl Default for Expansion {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What computes. In the kernel each call is an FPU section of a few microseconds.
+///
+/// The lengths of slices are those that the [`Shape`] says; an implementation that computes
+/// with pointers checks them.
+pub trait Arithmetic<B> {
+    /// Checks a vector, f32 in little endian, and prepares it for comparisons.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if it is none that a search takes.
+    fn prepare(&self, vector: &[u8], prepared: &mut [u32]) -> Result;
+
+    /// What a stored vector is multiplied by, so that it is prepared.
+    fn scale(&self, stored: &[u8]) -> u32;
+
+    /// Prepares a stored vector.
+    fn unpack(&self, stored: &[u8], scale: u32, prepared: &mut [u32]);
+
+    /// Rotates a prepared vector.
+    fn rotate(&self, prepared: &[u32], rotated: &mut [u32]);
+
+    /// Makes a query's table; returns its step and what is added.
+    fn table(&self, rotated: &[u32], table: &mut [u8]) -> (u32, u32);
+
+    /// Expands a node for a query; `limit` is the key that estimates must be below to be in
+    /// the mask. False: this is not the node of `slot`, or it was written meanwhile.
+    fn expand(&self, query: &Query, slot: u32, limit: u32, block: &B, out: &mut Expansion) -> bool;
+
+    /// The same for an image of our own.
+    fn expand_image(
+        &self,
+        query: &Query,
+        slot: u32,
+        limit: u32,
+        image: &[u8],
+        out: &mut Expansion,
+    ) -> bool;
+
+    /// Codes the edge between two prepared vectors, of which the first is rotated as well.
+    fn edge(&self, from: &[u32], rotated: &[u32], to: &[u32], edge: &mut Edge);
+
+    /// The key of the distance between two prepared vectors.
+    fn distance(&self, a: &[u32], b: &[u32]) -> u32;
+
+    /// Whether one of the chosen rows hides `row`, whose distance has the key `key`: is closer
+    /// to it, by `alpha` thousandths.
+    fn hidden(&self, rows: &[u32], row: u32, chosen: &[u32], key: u32, alpha: u32) -> bool;
+
+    /// Compares a new neighbour at a distance of `key` with those there are, whose distances to
+    /// the node are `lengths` and to the new one `keys`. Returns which of them hide the new one
+    /// and which of them it hides.
+    fn compare(
+        &self,
+        lengths: &[u32; DEGREE],
+        keys: &[u32; DEGREE],
+        key: u32,
+        alpha: u32,
+    ) -> (u32, u32);
+
+    /// Adds a prepared vector, divided by `count`, to `mean`.
+    fn mean(&self, prepared: &[u32], count: u32, mean: &mut [u32]);
+}
+
+/// How a graph is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Params {
+    /// Candidates that are kept while a place for a node is searched.
+    pub ef: usize,
+    /// Of those, how many are looked at closely.
+    pub pool: usize,
+    /// A neighbour hides what is closer to it than to the node by so many thousandths.
+    pub alpha: u32,
+    /// Candidates that are kept when a node is taken out.
+    pub ef_remove: usize,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Params {
+            ef: 100,
+            pool: 100,
+            alpha: 1050,
+            ef_remove: 128,
+        }
+    }
+}
+
+/// A graph.
+pub struct Graph<P: Pages, A: Arithmetic<P::Block>> {
+    /// Where it is.
+    pub pages: P,
+    /// What computes for it.
+    pub arithmetic: A,
+    /// What its nodes look like.
+    pub shape: Shape,
+    /// How it is made.
+    pub params: Params,
+    /// Slots where a search begins: the first of them that is there.
+    pub entries: KVec<u32>,
+    /// No slot is as high as this.
+    pub end: u32,
+}
+
+impl<P: Pages, A: Arithmetic<P::Block>> Graph<P, A> {
+    /// An empty graph.
+    pub fn new(pages: P, arithmetic: A, shape: Shape, params: Params) -> Self {
+        Graph {
+            pages,
+            arithmetic,
+            shape,
+            params,
+            entries: KVec::new(),
+            end: 0,
+        }
+    }
+
+    /// Copies a node's image out. False if there is none.
+    ///
+    /// # Errors
+    ///
+    /// What [`Pages::block`] returns.
+    pub(super) fn image(&self, slot: u32, image: &mut node::Image) -> Result<bool> {
+        let Some(block) = self.pages.block(slot)? else {
+            return Ok(false);
+        };
+        Ok(image.read(&self.shape, slot, |at, to| self.pages.copy(&block, at, to)))
+    }
+
+    /// Prepares the vector of a node into `row`. False if there is no such node.
+    pub(super) fn row(&self, slot: u32, image: &mut node::Image, row: &mut [u32]) -> Result<bool> {
+        let Some(block) = self.pages.block(slot)? else {
+            return Ok(false);
+        };
+        let there = image.read_vector(&self.shape, slot, |at, to| self.pages.copy(&block, at, to));
+        if there {
+            self.arithmetic
+                .unpack(image.vector(&self.shape), image.scale(), row);
+        }
+        Ok(there)
+    }
+
+    /// Writes a node.
+    pub(super) fn store(&self, slot: u32, image: &mut node::Image) -> Result {
+        self.pages.write(slot, image.seal(&self.shape))
+    }
+}

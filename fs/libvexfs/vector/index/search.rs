@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The search for a query's neighbours.
+
+use super::beam::{Beam, Seen};
+use super::node::Image;
+use super::{Arithmetic, Expansion, Graph, Pages, Query, Shape, FARTHEST};
+use kernel::prelude::*;
+
+/// What a search of the graph came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Nodes that were expanded.
+    pub expanded: usize,
+    /// Nodes that were to be, but are not there.
+    pub missing: usize,
+}
+
+/// What a search needs besides its query. Made once, used again.
+pub struct Scratch {
+    /// Candidates.
+    pub(super) beam: Beam,
+    /// Nodes that were expanded.
+    pub(super) seen: Seen,
+    /// The best nodes that were let in.
+    pub(super) best: Beam,
+    expansion: KVBox<Expansion>,
+    image: Image,
+}
+
+impl Scratch {
+    /// A new one.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn new(shape: &Shape) -> Result<Scratch> {
+        Ok(Scratch {
+            beam: Beam::new(1)?,
+            seen: Seen::new()?,
+            best: Beam::new(1)?,
+            expansion: KVBox::new(Expansion::new(), GFP_KERNEL)?,
+            image: Image::new(shape)?,
+        })
+    }
+
+    /// Whether the last search came to a node.
+    pub fn has_seen(&self, slot: u32) -> bool {
+        self.seen.expanded(slot)
+    }
+
+    /// What the last search found (key, slot), best first.
+    pub fn found(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        self.best.iter()
+    }
+}
+
+/// Nodes that are fetched ahead of their expansion.
+const AHEAD: usize = 2;
+
+impl<P: Pages, A: Arithmetic<P::Block>> Graph<P, A> {
+    /// Searches for the `k` nearest nodes that `admit` lets in, and keeps `ef` candidates on
+    /// the way. `scratch` has what was found. `admit` gets the slot and generation of a node
+    /// that would be among the best: it says whether that record lives and may be seen.
+    ///
+    /// # Errors
+    ///
+    /// What `admit` and [`Pages::block`] return; `ENOMEM`.
+    pub fn search(
+        &self,
+        query: &Query,
+        ef: usize,
+        k: usize,
+        scratch: &mut Scratch,
+        mut admit: impl FnMut(u32, u32) -> Result<bool>,
+    ) -> Result<Found> {
+        self.walk(query, ef.max(k), k, scratch, |slot, expansion| {
+            admit(slot, expansion.generation)
+        })
+    }
+
+    /// The walk behind every search. `visit` is told of each node that would be among the
+    /// best and says whether it is let in.
+    pub(super) fn walk(
+        &self,
+        query: &Query,
+        ef: usize,
+        k: usize,
+        scratch: &mut Scratch,
+        mut visit: impl FnMut(u32, &Expansion) -> Result<bool>,
+    ) -> Result<Found> {
+        let Scratch {
+            beam,
+            seen,
+            best,
+            expansion,
+            image,
+        } = scratch;
+        beam.reset(ef)?;
+        best.reset(k)?;
+        seen.clear();
+        let mut found = Found::default();
+        let single = self.shape.pages() == 1;
+        for entry in self.entries.iter() {
+            beam.reset(ef)?;
+            beam.add(FARTHEST, *entry);
+            while let Some((_, slot)) = beam.take() {
+                if slot >= self.end || !seen.expand(slot)? {
+                    continue;
+                }
+                let limit = beam.limit();
+                let there = match self.pages.block(slot)? {
+                    None => false,
+                    Some(block) if single => self
+                        .arithmetic
+                        .expand(query, slot, limit, &block, expansion),
+                    Some(block) => {
+                        image.read(&self.shape, slot, |at, to| self.pages.copy(&block, at, to))
+                            && self.arithmetic.expand_image(
+                                query,
+                                slot,
+                                limit,
+                                image.bytes(),
+                                expansion,
+                            )
+                    }
+                };
+                if !there {
+                    found.missing += 1;
+                    continue;
+                }
+                found.expanded += 1;
+                let mut mask = expansion.mask;
+                while mask != 0 {
+                    let lane = mask.trailing_zeros() as usize;
+                    mask &= mask - 1;
+                    if let (Some(key), Some(slot)) =
+                        (expansion.keys.get(lane), expansion.slots.get(lane))
+                    {
+                        // A node is estimated once for each that has an edge to it. Only the
+                        // best of these counts, and none once it was expanded.
+                        if seen.improves(*slot, *key)? {
+                            beam.add(*key, *slot);
+                        }
+                    }
+                }
+                for slot in beam.ahead(AHEAD) {
+                    if slot < self.end {
+                        self.pages.prefetch(slot);
+                    }
+                }
+                if expansion.key < best.limit() && visit(slot, expansion)? {
+                    best.add(expansion.key, slot);
+                }
+            }
+            // One entry reaches everything; others are for when something was lost.
+            if best.len() >= k {
+                break;
+            }
+        }
+        Ok(found)
+    }
+}
