@@ -12,7 +12,7 @@ KDIR ?= /lib/modules/$(KREL)/build
 CARGO := test_env/cargo.sh
 
 .PHONY: all help setup module module-running vexctl install uninstall clean \
-	distclean demo test test-host test-vm check fmt
+	distclean demo test test-host test-vm bench check fmt
 
 all: module module-running vexctl
 
@@ -21,6 +21,7 @@ help:
 	@echo '                  KDIR can build it), and vexctl'
 	@echo 'make demo         all of VexFS in two minutes, in a VM'
 	@echo 'make test         all tests, on the host and in VMs'
+	@echo 'make bench        VexFS, ext4, XFS and btrfs side by side (20 minutes; BENCH=vm)'
 	@echo 'make check        format, clippy, W=1, documentation'
 	@echo 'make module       vexfs.ko for the VM kernel'
 	@echo 'make vexctl       target/release/vexctl'
@@ -58,6 +59,9 @@ uninstall:
 
 demo:
 	@test_env/demo.sh
+
+bench:
+	@test_env/bench.sh
 
 test:
 	@test_env/run_tests.sh
