@@ -67,7 +67,13 @@ fk_damaged() {
 }
 
 t "a volume with some of everything" fk_make
+# A third of them each time, by the seed; all with VEXFS_LONG=1. (The host's tests have them
+# all, without the kernel.)
+fk_turn=$((fk_seed % 3))
 for fk_kind in superblock journal bitmaps headers group inodes directory attributes misplaced \
 	root fields sprayed; do
-	t "damage is put right: $fk_kind" fk_damaged "$fk_kind"
+	if [ "${VEXFS_LONG:-0}" = 1 ] || [ $fk_turn = 0 ]; then
+		t "damage is put right: $fk_kind" fk_damaged "$fk_kind"
+	fi
+	fk_turn=$(((fk_turn + 1) % 3))
 done

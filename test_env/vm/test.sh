@@ -49,7 +49,7 @@ for section in "${sections[@]}"; do
 	klog=$(mktemp)
 	"${runner[@]}" --disk 2G --disk 1G --memory 3G \
 		--timeout "$timeout" --kernel-log "$klog" "${options[@]}" "${share[@]}" \
-		--env "VEXFS_SEED=${VEXFS_SEED:-$(date +%s)}" -- \
+		--env "VEXFS_SEED=${VEXFS_SEED:-$(date +%s)}" --env "VEXFS_LONG=${VEXFS_LONG:-0}" -- \
 		/mnt/vexfs-src/test_env/test_module.sh "$section" 2>&1 | tee "$out" |
 		sed -u '/^[0-9]* passed, [0-9]* failed, [0-9]* skipped$/d' | tee -a "$log" ||
 		status=$?
