@@ -19,7 +19,7 @@ t "searches below a directory" ve_op scope
 t "rename, write, truncate, mmap, copy, unlink" ve_op life
 t "slots are used again" ve_op churn
 t "puts, deletes, unlinks and searches at once" ve_op together
-t "a killed search ends at once" ve_op killed
+t "a killed search ends at once" python3 "$suites/vectors_kill_ops.py" killed "$MNT"
 t "a dropped collection frees its space" ve_op drop
 t "what is there is clean" ve_clean
 
