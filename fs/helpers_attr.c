@@ -49,3 +49,40 @@ void vexfs_helper_super_set_sysfs_name_bdev(struct super_block *sb)
 {
 	super_set_sysfs_name_bdev(sb);
 }
+
+bool vexfs_helper_exempt_from_quota(void)
+{
+	return capable(CAP_SYS_RESOURCE);
+}
+
+u32 vexfs_helper_from_kqid(const struct super_block *sb,
+			   const struct kqid *qid)
+{
+	return from_kqid(sb->s_user_ns, *qid);
+}
+
+void vexfs_helper_make_kqid(const struct super_block *sb, u32 type, u32 id,
+			    struct kqid *to)
+{
+	*to = make_kqid(sb->s_user_ns, type, id);
+}
+
+u32 vexfs_helper_iattr_uid(struct mnt_idmap *idmap, const struct inode *inode,
+			   const struct iattr *attr)
+{
+	struct user_namespace *ns = i_user_ns(inode);
+
+	if (!(attr->ia_valid & ATTR_UID))
+		return i_uid_read(inode);
+	return from_kuid(ns, from_vfsuid(idmap, ns, attr->ia_vfsuid));
+}
+
+u32 vexfs_helper_iattr_gid(struct mnt_idmap *idmap, const struct inode *inode,
+			   const struct iattr *attr)
+{
+	struct user_namespace *ns = i_user_ns(inode);
+
+	if (!(attr->ia_valid & ATTR_GID))
+		return i_gid_read(inode);
+	return from_kgid(ns, from_vfsgid(idmap, ns, attr->ia_vfsgid));
+}

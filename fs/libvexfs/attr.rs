@@ -34,6 +34,8 @@ pub mod kind {
     pub const COLLECTION: u8 = 16;
     /// System inode: volume.
     pub const VOLUME: u8 = 17;
+    /// Quota inode: what an owner has, periods of grace.
+    pub const QUOTA: u8 = 32;
 }
 
 /// Returns the key of a record.

@@ -7,8 +7,11 @@
 
 use crate::libvexfs::tree::MAX_HEIGHT;
 
-/// Logging an inode.
-pub const INODE: usize = 1;
+/// Booking what an inode has: a record each of a user, a group and a project. Once more when these
+/// change.
+pub const QUOTA: usize = 3;
+/// Logging an inode, with what it is booked as.
+pub const INODE: usize = 1 + QUOTA;
 /// Changing the superblock.
 pub const SUPERBLOCK: usize = 1;
 /// Allocating or freeing blocks of one region: bitmap, summary, group header.
@@ -38,6 +41,8 @@ pub const DESTROY: usize =
 const GROUP_INSERT: usize = INSERT_NODES + 2 + HOME;
 /// A removal from a tree of a group.
 const GROUP_REMOVE: usize = REMOVE_NODES + 2 * MAX_HEIGHT + HOME;
+/// [`Fs::quota_open`](crate::libvexfs::Fs::quota_open).
+pub const QUOTA_OPEN: usize = 3 * INSERT_NODES + SPACE + HOME;
 /// Orphan record of an inode, set or removed.
 pub const ORPHAN: usize = max(GROUP_INSERT, GROUP_REMOVE);
 /// The record of a chunk moves: insertion and removal.

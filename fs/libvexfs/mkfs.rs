@@ -5,9 +5,12 @@
 //! What needs a real disk (old signatures, the journal's own superblock) is the host's; this part works on any store,
 //! so that tests in memory begin with the same file system as a disk.
 
+use crate::libvexfs::alloc::Mode;
+use crate::libvexfs::attr::kind;
 use crate::libvexfs::format::geometry::Geometry;
 use crate::libvexfs::format::inode::{STATE_INTERNAL, S_IFDIR, S_IFREG};
-use crate::libvexfs::format::superblock::{ErrorRecord, STATE_CLEAN, VERSION};
+use crate::libvexfs::format::quota::{record_key, Record, TYPES};
+use crate::libvexfs::format::superblock::{ErrorRecord, RO_COMPAT_QUOTA, STATE_CLEAN, VERSION};
 use crate::libvexfs::format::{Superblock, Time};
 use crate::libvexfs::journal::{BlockMut, Store, Trans};
 use crate::libvexfs::{credits, group, Fs};
@@ -42,6 +45,8 @@ pub struct Options {
     pub group_blocks: Option<u64>,
     /// Blocks of the journal, if not the best choice.
     pub journal_blocks: Option<u64>,
+    /// Count what users, groups and projects have.
+    pub quota: bool,
     /// The time.
     pub now: Time,
 }
@@ -119,7 +124,7 @@ pub fn layout(blocks: u64, o: &Options) -> Result<Superblock, Refused> {
         label: o.label,
         csum_seed: o.csum_seed,
         compat: 0,
-        ro_compat: 0,
+        ro_compat: if o.quota { RO_COMPAT_QUOTA } else { 0 },
         incompat: 0,
         journal_start: geometry.group_metadata(),
         journal_len,
@@ -136,6 +141,7 @@ pub fn layout(blocks: u64, o: &Options) -> Result<Superblock, Refused> {
         reserved_blocks: geometry.default_reserve(),
         next_collection: 1,
         next_volume: 1,
+        quota_ino: 0,
     })
 }
 
@@ -161,8 +167,13 @@ pub fn populate<S: Store>(store: S, sb: &Superblock, now: Time) -> Result<(Fs<S>
         inode.nlink = 1;
         inode.state |= STATE_INTERNAL;
     })?;
+    let quota_ino = match sb.has_quota() {
+        true => make_quota(&fs, now)?,
+        false => 0,
+    };
     let mut t = fs.store.begin(credits::SUPERBLOCK)?;
     let sb = fs.update_superblock(&mut t, |sb| {
+        sb.quota_ino = quota_ino;
         sb.root_ino = root_ino;
         sb.system_ino = system_ino;
         sb.state = STATE_CLEAN;
@@ -191,6 +202,27 @@ fn make_inode<S: Store>(
     Ok(inode.ino)
 }
 
+/// Makes the quota inode. Somebody has something already: the root directory, which takes no blocks.
+fn make_quota<S: Store>(fs: &Fs<S>, now: Time) -> Result<u64> {
+    let ino = make_inode(fs, S_IFREG | 0o600, now, |inode| {
+        inode.nlink = 1;
+        inode.state |= STATE_INTERNAL;
+    })?;
+    let mut inode = fs.read_inode(ino)?;
+    let mut record = Record::default();
+    record.inodes.used = 1;
+    for qtype in 0..TYPES {
+        let mut t = fs.store.begin(credits::INSERT + credits::INODE)?;
+        let mut space = fs.space(ino >> 3, credits::blocks::INSERT, Mode::Normal)?;
+        let (rest, value) = (record_key(qtype, 0), record.format());
+        fs.attr_insert(&mut t, &mut space, &mut inode, kind::QUOTA, rest, &value)?;
+        drop(space);
+        fs.log_inode(&mut t, &inode)?;
+        t.stop()?;
+    }
+    Ok(ino)
+}
+
 /// Options for tests: everything that would be random is fixed.
 pub fn test_options() -> Options {
     let mut label = [0; 64];
@@ -205,6 +237,7 @@ pub fn test_options() -> Options {
         staging_epoch: *b"the first epoch.",
         group_blocks: None,
         journal_blocks: None,
+        quota: true,
         now: Time {
             sec: 1_700_000_000,
             nsec: 0,

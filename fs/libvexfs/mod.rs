@@ -37,6 +37,7 @@ pub mod dir;
 pub mod namespace;
 pub mod orphan;
 pub mod parent;
+pub mod quota;
 pub mod staging;
 pub mod symlink;
 pub mod vector;
@@ -74,6 +75,7 @@ pub struct Fs<S: Store> {
     reserve: AtomicU64,
     groups: group::Groups,
     counters: alloc::Counters,
+    quota: Option<quota::Quota>,
 }
 
 impl<S: Store> Fs<S> {
@@ -101,8 +103,10 @@ impl<S: Store> Fs<S> {
             live,
             groups: group::Groups::new()?,
             counters: alloc::Counters::new(),
+            quota: None,
         };
         fs.load_groups()?;
+        fs.load_quota()?;
         Ok(fs)
     }
 

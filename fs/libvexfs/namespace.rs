@@ -22,6 +22,7 @@ use crate::libvexfs::format::inode::{
 };
 use crate::libvexfs::format::{Inode, Time};
 use crate::libvexfs::journal::{Store, Trans};
+use crate::libvexfs::quota::Owners;
 use crate::libvexfs::xattr::Initial;
 use crate::libvexfs::{orphan, symlink, Fs};
 use kernel::prelude::*;
@@ -57,6 +58,11 @@ pub struct NewInode<'a> {
 }
 
 impl NewInode<'_> {
+    /// Whose it will be.
+    pub fn owners(&self) -> Owners {
+        Owners([self.uid, self.gid, self.projid])
+    }
+
     /// Checks that it describes something, and returns how many chunk records it takes.
     fn check(&self) -> Result<usize> {
         match self.mode & S_IFMT {
@@ -79,7 +85,7 @@ impl<S: Store> Fs<S> {
     /// # Errors
     ///
     /// `EEXIST`, `ENOTDIR`, `ENOENT` (the directory was removed), `ENAMETOOLONG`, `EMLINK`,
-    /// `EINVAL`, `ENOSPC`; `EUCLEAN`, `EIO`, `ENOMEM`.
+    /// `EINVAL`, `ENOSPC`, `EDQUOT`; `EUCLEAN`, `EIO`, `ENOMEM`.
     pub fn create(
         &self,
         t: &mut S::Trans,
@@ -96,6 +102,8 @@ impl<S: Store> Fs<S> {
         self.plan_homes(t, &[dir])?;
         let attrs = self.xattr_plan_initial(new.attrs)?;
         let blocks = blocks::CREATE + chunks + attrs.blocks;
+        let _grows = self.quota_claim(&Owners::of(dir), 0, 0)?;
+        let _claim = self.quota_claim(&new.owners(), 0, 1)?;
         let mut space = self.space(near(dir), blocks, Mode::Normal)?;
         let mut i = self.new_inode(t, &mut space, dir, new)?;
         self.xattr_store_initial(t, &mut space, &mut i, &attrs)?;
@@ -123,6 +131,7 @@ impl<S: Store> Fs<S> {
         }
         let attrs = self.xattr_plan_initial(new.attrs)?;
         let blocks = blocks::CREATE + chunks + attrs.blocks;
+        let _claim = self.quota_claim(&new.owners(), 0, 1)?;
         let mut space = self.space(near(near_to), blocks, Mode::Normal)?;
         let mut i = self.new_inode(t, &mut space, near_to, new)?;
         self.xattr_store_initial(t, &mut space, &mut i, &attrs)?;
@@ -157,6 +166,7 @@ impl<S: Store> Fs<S> {
         self.parent_absent(target, dir, cookie)?;
         self.orphan_verify(target)?;
         self.plan_homes(t, &[dir, target])?;
+        let _grows = self.quota_claim(&Owners::of(dir), 0, 0)?;
         let mut space = self.space(near(dir), blocks::CREATE, Mode::Normal)?;
         self.add_name(t, &mut space, dir, name, cookie, target)?;
         target.nlink += 1;

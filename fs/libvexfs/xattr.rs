@@ -13,6 +13,7 @@ use crate::libvexfs::attr::kind;
 use crate::libvexfs::credits;
 use crate::libvexfs::format::{Inode, Time};
 use crate::libvexfs::journal::Store;
+use crate::libvexfs::quota::Owners;
 use crate::libvexfs::Fs;
 use kernel::prelude::*;
 use record::{
@@ -158,7 +159,10 @@ impl<S: Store> Fs<S> {
                 self.attr_remove(t, i, kind::XATTR, old.key)?;
                 self.xattr_drop_value(t, i, &old)?;
             }
-            (Some(value), _) => self.xattr_store(t, i, index, name, value, &probe)?,
+            (Some(value), _) => {
+                let _grows = self.quota_claim(&Owners::of(i), 0, 0)?;
+                self.xattr_store(t, i, index, name, value, &probe)?;
+            }
         }
         i.ctime = now;
         self.log_inode(t, i)

@@ -7,6 +7,7 @@ use crate::libvexfs::{
     credits,
     format::Time,
     journal::{Store as _, Tid, Trans as _},
+    quota::Owners,
 };
 use crate::vfs::{attr::Change, bindings, inode::VexInode};
 use kernel::prelude::*;
@@ -15,7 +16,8 @@ use kernel::prelude::*;
 ///
 /// # Errors
 ///
-/// What the VFS says of the permission to; the journal's and those of changing the size.
+/// What the VFS says of the permission to; `EDQUOT` if the new owner must not have so much; the
+/// journal's and those of changing the size.
 pub(crate) fn set(inode: &VexInode, change: &Change) -> Result {
     inode.check_running()?;
     change.prepare()?;
@@ -42,8 +44,13 @@ pub(crate) fn set(inode: &VexInode, change: &Change) -> Result {
 /// Changes all but the size, in one transaction.
 fn log(inode: &VexInode, change: &Change) -> Result<Tid> {
     let fs = inode.fs();
-    let mut t = fs.store.begin(credits::INODE)?;
+    // The inode's lock, which the VFS holds, keeps the owners as they are meanwhile.
+    let (uid, gid) = change.owner(inode);
+    let owners = Owners([uid, gid, inode.core().read().projid]);
+    fs.quota_open(&owners)?;
+    let mut t = fs.store.begin(credits::INODE + credits::QUOTA)?;
     let mut core = inode.core().write();
+    fs.quota_may_move(&core, &owners)?;
     // Until the inode is logged, a failure must leave the VFS's inode and the core as they were.
     let saved = inode.save();
     let mut changed = core.clone();

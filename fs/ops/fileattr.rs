@@ -7,6 +7,7 @@ use crate::libvexfs::{
     errno::{eopnotsupp, exdev},
     format::inode::{S_IFDIR, S_IFMT, S_IFREG},
     journal::{Store as _, Tid, Trans as _},
+    quota::{qtype, Owners},
     Inode as Core,
 };
 use crate::vfs::{bindings, inode::VexInode};
@@ -129,8 +130,12 @@ pub(crate) fn set(inode: &VexInode, to: FileAttr, xflags: u32) -> Result {
 fn log(inode: &VexInode, to: FileAttr) -> Result<Tid> {
     let fs = inode.fs();
     let now = inode.now();
-    let mut t = fs.store.begin(credits::INODE)?;
+    let mut owners = Owners::of(&inode.core().read());
+    owners.0[qtype::PROJECT] = to.projid;
+    fs.quota_open(&owners)?;
+    let mut t = fs.store.begin(credits::INODE + credits::QUOTA)?;
     let mut core = inode.core().write();
+    fs.quota_may_move(&core, &owners)?;
     let mut changed: Core = core.clone();
     inode.store_attributes(&mut changed);
     changed.flags = changed.flags & !KNOWN | to.flags;

@@ -20,6 +20,7 @@ pub(crate) mod ioctl;
 mod label;
 pub(crate) mod mount;
 pub(crate) mod namei;
+pub(crate) mod quota;
 pub(crate) mod rename;
 mod resize;
 pub(crate) mod staging;

@@ -54,7 +54,26 @@ pub(crate) fn open(sb: &SuperBlock, options: &Options) -> Result<Mount> {
         return Err(EROFS);
     }
     let fs = Fs::open(store, found)?;
-    Mount::new(sb, fs, options)
+    let mount = Mount::new(sb, fs, options)?;
+    check_quota(&mount, options.quota)?;
+    mount.fs.quota_enforce(options.quota);
+    Ok(mount)
+}
+
+/// Whether limits can hold for some types of owners (bits `1 << type`).
+///
+/// # Errors
+///
+/// `EINVAL` if the volume does not count what owners have.
+pub(crate) fn check_quota(mount: &Mount, types: u32) -> Result {
+    if types == 0 || mount.fs.has_quota() {
+        return Ok(());
+    }
+    mount.sb().log(
+        log::ERR,
+        format_args!("the volume was made without quota (mkfs.vexfs -O quota)"),
+    );
+    Err(EINVAL)
 }
 
 /// Reads and checks the superblock.
@@ -366,6 +385,11 @@ pub(crate) fn show_options(mount: &Mount, show: &mut dyn FnMut(&str)) {
     show(mount.on_error().name());
     if mount.sb().stopped_writing() {
         show(",emergency_ro");
+    }
+    for (qtype, option) in [",usrquota", ",grpquota", ",prjquota"].iter().enumerate() {
+        if mount.fs.quota_enforced() & 1 << qtype != 0 {
+            show(option);
+        }
     }
     if !mount.sb().has_acls() {
         show(",noacl");

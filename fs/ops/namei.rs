@@ -182,6 +182,7 @@ fn make(
             .map_err(|_| fs.damaged(ino, 0, "an inode in use was given out as new"))
     };
     let spec = what.spec(dir, &new, &attrs, &announce);
+    mount.judge(mount.with_space(|| fs.quota_open(&spec.owners())))?;
     let made = mount.with_space(|| {
         let mut t = fs
             .store

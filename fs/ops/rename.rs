@@ -78,6 +78,9 @@ pub(crate) fn rename(
         None => KVec::new(),
     };
     whiteout.attrs = &attrs;
+    if flags & RENAME_WHITEOUT != 0 {
+        mount.judge(mount.with_space(|| fs.quota_open(&whiteout.owners())))?;
+    }
 
     let done = mount.with_space(|| {
         let mut t = fs.store.begin(credits::RENAME + initial_cost(&attrs))?;

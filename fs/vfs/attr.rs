@@ -68,6 +68,18 @@ impl Change {
         }
     }
 
+    /// User and group that the inode will belong to.
+    pub(crate) fn owner(&self, inode: &VexInode) -> (u32, u32) {
+        let (idmap, inode) = (self.idmap.as_ptr(), inode.as_ptr());
+        // SAFETY: As above; the inode is locked by the VFS.
+        unsafe {
+            (
+                bindings::vexfs_helper_iattr_uid(idmap, inode, self.attr),
+                bindings::vexfs_helper_iattr_gid(idmap, inode, self.attr),
+            )
+        }
+    }
+
     /// Lets the access control list follow the mode, if that was changed.
     ///
     /// # Errors

@@ -31,6 +31,7 @@ mod jbd2;
 pub(crate) mod log;
 pub(crate) mod mount;
 mod namei;
+mod quota;
 pub(crate) mod sched;
 pub(crate) mod security;
 pub(crate) mod simd;

@@ -8,13 +8,14 @@ use super::{
     export::EXPORT_OPS,
     inode::{InodeCache, VexInode},
     log,
+    quota::QUOTACTL_OPS,
     super_block::{Mount, OnError, Options, SuperBlock},
     super_ops::SUPER_OPS,
     table::Table,
     xattr,
 };
 use crate::{
-    libvexfs::{journal::BLOCK_SIZE, namespace::LINK_MAX},
+    libvexfs::{format::quota::TYPES, journal::BLOCK_SIZE, namespace::LINK_MAX, quota::qtype},
     ops::mount,
 };
 use core::cell::UnsafeCell;
@@ -82,11 +83,14 @@ const OPT_ERRORS: u8 = 0;
 const OPT_NORECOVERY: u8 = 1;
 const OPT_ACL: u8 = 2;
 const OPT_EMERGENCY_RO: u8 = 3;
+const OPT_NOQUOTA: u8 = 4;
+/// And the two numbers behind it: groups, projects.
+const OPT_USRQUOTA: u8 = 5;
 
 /// An option that also exists with "no" before it.
 const WITH_NO: u16 = bindings::fs_param_neg_with_no as u16;
 
-static PARAMETERS: Table<[bindings::fs_parameter_spec; 5]> = Table::new([
+static PARAMETERS: Table<[bindings::fs_parameter_spec; 9]> = Table::new([
     bindings::fs_parameter_spec {
         name: as_char_ptr_in_const_context(c"errors"),
         type_: Some(bindings::fs_param_is_string),
@@ -110,6 +114,26 @@ static PARAMETERS: Table<[bindings::fs_parameter_spec; 5]> = Table::new([
         opt: OPT_EMERGENCY_RO,
         ..pin_init::zeroed()
     },
+    bindings::fs_parameter_spec {
+        name: as_char_ptr_in_const_context(c"noquota"),
+        opt: OPT_NOQUOTA,
+        ..pin_init::zeroed()
+    },
+    bindings::fs_parameter_spec {
+        name: as_char_ptr_in_const_context(c"usrquota"),
+        opt: OPT_USRQUOTA,
+        ..pin_init::zeroed()
+    },
+    bindings::fs_parameter_spec {
+        name: as_char_ptr_in_const_context(c"grpquota"),
+        opt: OPT_USRQUOTA + qtype::GROUP as u8,
+        ..pin_init::zeroed()
+    },
+    bindings::fs_parameter_spec {
+        name: as_char_ptr_in_const_context(c"prjquota"),
+        opt: OPT_USRQUOTA + qtype::PROJECT as u8,
+        ..pin_init::zeroed()
+    },
     pin_init::zeroed(),
 ]);
 
@@ -129,6 +153,9 @@ struct Request {
     norecovery: bool,
     acl: Option<bool>,
     emergency_ro: bool,
+    noquota: bool,
+    // Bit `1 << type`: limits are to hold.
+    quota: u32,
 }
 
 impl Request {
@@ -148,6 +175,10 @@ impl Request {
             OPT_NORECOVERY => self.norecovery = true,
             OPT_ACL => self.acl = Some(!no),
             OPT_EMERGENCY_RO => self.emergency_ro = true,
+            OPT_NOQUOTA => (self.noquota, self.quota) = (true, 0),
+            opt if opt.wrapping_sub(OPT_USRQUOTA) < TYPES as u8 => {
+                self.quota |= 1 << (opt - OPT_USRQUOTA);
+            }
             OPT_ERRORS => {
                 let mut names = OnError::NAMES.iter();
                 let found = names.find(|(name, _)| name.as_bytes() == value);
@@ -156,6 +187,14 @@ impl Request {
             _ => return Err(EINVAL),
         }
         Ok(())
+    }
+
+    /// For which types limits are to hold, if they hold for some so far.
+    fn enforced(&self, so_far: u32) -> u32 {
+        match self.noquota {
+            true => self.quota,
+            false => so_far | self.quota,
+        }
     }
 
     /// Sets the flags of the super block that are asked for.
@@ -246,6 +285,10 @@ unsafe extern "C" fn context_reconfigure(fc: *mut bindings::fs_context) -> c_int
     if request.emergency_ro && !sb.stopped_writing() {
         return EINVAL.to_errno();
     }
+    let quota = request.enforced(mount.fs.quota_enforced());
+    if let Err(e) = mount::check_quota(mount, quota) {
+        return e.to_errno();
+    }
     if read_only && !sb.mounted_read_only() {
         // The VFS keeps writers out, but leaves what they wrote to us.
         // SAFETY: The super block is mounted, and locked.
@@ -264,6 +307,7 @@ unsafe extern "C" fn context_reconfigure(fc: *mut bindings::fs_context) -> c_int
             mount.set_on_error(errors);
         }
         request.set_flags(sb);
+        mount.fs.quota_enforce(quota);
     }
     errno(result)
 }
@@ -280,6 +324,7 @@ unsafe extern "C" fn fill_super(
     let options = Options {
         errors: request.errors.unwrap_or(OnError::RemountRo),
         norecovery: request.norecovery,
+        quota: request.quota,
     };
     block.set_acls(true);
     request.set_flags(block);
@@ -321,6 +366,10 @@ unsafe fn fill(sb: &SuperBlock, options: &Options) -> Result {
     // `put_super`, or below when that will not be called.
     unsafe {
         bindings::vexfs_helper_super_set_uuid(raw, mount.fs.sb.uuid.as_ptr(), 16);
+        if mount.fs.has_quota() {
+            (*raw).s_qcop = QUOTACTL_OPS.as_ptr().cast();
+            (*raw).s_quota_types = (1 << TYPES) - 1;
+        }
         (*raw).s_fs_info = KBox::into_raw(mount).cast();
     }
     let root = match VexInode::get(sb, sb.mount().fs.sb.root_ino, None) {

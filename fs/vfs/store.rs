@@ -6,13 +6,14 @@ use super::{
     bindings,
     buffer::{Block, BlockMut},
     jbd2::{self, Journal, RawHandle, Trigger},
-    log,
+    log, sched,
     super_block::SuperBlock,
     sync::SpinLock,
 };
 use crate::libvexfs::{
     errno::euclean,
     journal::{self, Tid, BODY_SIZE},
+    quota::Caller,
 };
 use core::sync::atomic::{AtomicU32, Ordering};
 use kernel::{error::to_result, prelude::*, sync::Arc, types::NotThreadSafe};
@@ -327,6 +328,14 @@ impl journal::Store for Store {
 
     fn block_count(&self) -> u64 {
         self.device_blocks()
+    }
+
+    fn caller(&self) -> Caller {
+        Caller {
+            // SAFETY: It only looks at the current task.
+            exempt: unsafe { bindings::vexfs_helper_exempt_from_quota() },
+            now: sched::real_seconds(),
+        }
     }
 }
 

@@ -71,6 +71,8 @@ pub(crate) struct Options {
     pub(crate) errors: OnError,
     /// `norecovery`: do not replay the journal (read-only mounts only).
     pub(crate) norecovery: bool,
+    /// `usrquota`, `grpquota`, `prjquota`: bits `1 << type`.
+    pub(crate) quota: u32,
 }
 
 /// A mounted VexFS. Lives from the mount until after the last inode is gone.

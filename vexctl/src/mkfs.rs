@@ -20,6 +20,13 @@ use vexfs::libvexfs::journal::host::Disk;
 use vexfs::libvexfs::journal::BLOCK_SIZE;
 use vexfs::libvexfs::mkfs::{self, Options, Refused, LABEL_MAX};
 
+/// What not every file system has.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Feature {
+    /// Count what users, groups and projects have
+    Quota,
+}
+
 #[derive(clap::Args)]
 pub struct Args {
     /// Overwrite what is there without asking
@@ -40,6 +47,10 @@ pub struct Args {
     /// Blocks in an allocation group: a power of two, 4096 or more; a suffix (K, M, G, T) makes it bytes
     #[arg(short = 'g', long, visible_short_alias = 'N', value_name = "BLOCKS", value_parser = parse_blocks)]
     group_size: Option<u64>,
+    /// What the file system is to have beyond the ordinary: quota counts what users, groups and
+    /// projects have, for limits
+    #[arg(short = 'O', long, value_name = "FEATURE", value_delimiter = ',')]
+    features: Vec<Feature>,
     /// Show what would be made, and make nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -122,6 +133,7 @@ pub fn run(args: Args, out: &Output) -> Result<Exit> {
         staging_epoch: device::random()?,
         group_blocks: args.group_size,
         journal_blocks: args.journal,
+        quota: args.features.contains(&Feature::Quota),
         now: Time {
             sec: now.as_secs() as i64,
             nsec: now.subsec_nanos(),

@@ -8,6 +8,7 @@
 
 use crate::libvexfs::errno::euclean;
 use crate::libvexfs::journal::{Block, BlockMut, Store, Tid, Trans, BODY_SIZE};
+use crate::libvexfs::quota::Caller;
 use kernel::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Deref, DerefMut};
@@ -27,6 +28,7 @@ struct State {
     fail_read: Option<usize>,
     /// Most blocks that one transaction dirtied since this was last asked for.
     most_dirtied: usize,
+    caller: Caller,
 }
 
 struct Inner {
@@ -107,6 +109,10 @@ impl MemoryStore {
             aborted: false,
             fail_read: None,
             most_dirtied: 0,
+            caller: Caller {
+                exempt: true,
+                now: 0,
+            },
         };
         MemoryStore(Arc::new(Inner {
             count,
@@ -123,6 +129,11 @@ impl MemoryStore {
     /// Lets `n` more reads succeed and fails the next with `EIO`. `None` ends it.
     pub fn fail_read_after(&self, n: Option<usize>) {
         self.0.state().fail_read = n;
+    }
+
+    /// Says who calls from now on.
+    pub fn set_caller(&self, caller: Caller) {
+        self.0.state().caller = caller;
     }
 
     /// The most blocks that one transaction dirtied since the last call.
@@ -253,6 +264,10 @@ impl Store for MemoryStore {
 
     fn block_count(&self) -> u64 {
         self.0.count
+    }
+
+    fn caller(&self) -> Caller {
+        self.0.state().caller
     }
 }
 

@@ -100,6 +100,7 @@ impl<S: Store> Checker<'_, S> {
             kind::CHUNK => self.chunk_of_value(i, bno, rest, value, attrs),
             _ if self.vector_record(i, bno, record, rest, value)? => {}
             _ if self.staging_record(i, bno, record, rest, value)? => {}
+            _ if self.quota_record(i, bno, record, rest, value) => {}
             _ => {
                 let what = format!("attributes: a record of unknown kind {record}");
                 self.wrong(i.ino, bno, what, remove);

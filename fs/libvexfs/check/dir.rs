@@ -108,7 +108,7 @@ impl<S: Store> Checker<'_, S> {
 
     /// Whether the superblock names an inode, so that no directory does.
     fn is_special(&self, ino: u64) -> bool {
-        ino == self.sb.root_ino || ino == self.sb.system_ino
+        [self.sb.root_ino, self.sb.system_ino, self.sb.quota_ino].contains(&ino)
     }
 
     /// Whether a name hashes to a cookie.

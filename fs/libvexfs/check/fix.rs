@@ -2,7 +2,8 @@
 
 //! What can be done about a problem.
 
-use crate::libvexfs::tree::KIND_DATA;
+use crate::libvexfs::attr::{kind, KIND_SHIFT};
+use crate::libvexfs::tree::{KIND_ATTR, KIND_DATA};
 
 /// How to put something right. Those that lose nothing follow from structures that were found good; the others cut what
 /// cannot be kept.
@@ -13,7 +14,7 @@ pub enum Fix {
         /// Where the copy lies.
         bno: u64,
     },
-    /// Raise a counter in the superblock.
+    /// Change the superblock.
     Super(SuperField),
     /// Write a region's bitmap and summary.
     Region {
@@ -137,13 +138,15 @@ pub enum Field {
     MarkedVersion(u64),
 }
 
-/// A counter of the superblock, and what it must be at least.
+/// A counter of the superblock, and what it must be at least; or what it is to do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SuperField {
     /// The id of the next collection.
     NextCollection(u32),
     /// The id of the next volume of the archive.
     NextVolume(u32),
+    /// Nothing counts what owners have.
+    NoQuota,
 }
 
 /// The counts of a group.
@@ -185,7 +188,19 @@ pub(super) enum Stage {
 impl Fix {
     /// Whether nothing is lost by it.
     pub fn is_lossless(&self) -> bool {
-        self.stage() == Stage::Counts || matches!(self, Fix::Orphans { .. } | Fix::Super(_))
+        match self {
+            // The limits go.
+            Fix::Super(SuperField::NoQuota) => false,
+            // What an owner has, counted anew.
+            Fix::Record {
+                kind: KIND_ATTR,
+                key,
+                value: Some(_),
+                ..
+            } if (key >> KIND_SHIFT) as u8 == kind::QUOTA => true,
+            Fix::Orphans { .. } | Fix::Super(_) => true,
+            _ => self.stage() == Stage::Counts,
+        }
     }
 
     pub(super) fn stage(&self) -> Stage {

@@ -82,6 +82,8 @@ impl<S: Store> Checker<'_, S> {
                 },
             );
         }
+        let sound = !data.damaged && !attrs.damaged;
+        self.quota_count(i, if sound { blocks } else { i.blocks });
         self.links(i, &data, &attrs);
         self.vector_inode(i, &attrs);
         self.staging_inode(i, &attrs, data.offline);

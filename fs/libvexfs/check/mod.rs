@@ -15,6 +15,7 @@ mod dir;
 mod fix;
 mod group;
 mod inode;
+mod quota;
 mod repair;
 mod space;
 mod staging;
@@ -166,6 +167,7 @@ pub fn check<S: Store>(
             break;
         }
         checker.compare_space();
+        checker.compare_quota();
         first = checker.usage.groups().end;
         checker.first_pass = false;
     }
@@ -225,6 +227,8 @@ struct Checker<'a, S> {
     usage: Usage,
     /// All chunks of inodes, sorted: first block, mask of free inodes. 16 bytes for 56 inodes.
     chunks: Vec<(u64, u64)>,
+    /// What owners have.
+    quota: quota::Quota,
     /// For a repair: who claims what several claim.
     watch: Option<Watch>,
     /// Later passes only look for blocks in use: everything else was said in the first.
@@ -248,6 +252,7 @@ impl<'a, S: Store> Checker<'a, S> {
             outcome: Outcome::default(),
             usage: Usage::new(sb.geometry, 0, options.memory),
             chunks: Vec::new(),
+            quota: quota::Quota::default(),
             watch: None,
             first_pass: true,
             stopped: false,

@@ -38,6 +38,7 @@ impl<S: Store> Checker<'_, S> {
                 }
             }
         }
+        self.quota_inode();
         for group in sb.geometry.super_copies() {
             let bno = sb.geometry.group_start(group);
             let copy = self
@@ -102,6 +103,7 @@ fn same_volume(sb: &Superblock, copy: &Superblock) -> bool {
         && sb.csum_seed == copy.csum_seed
         && (sb.incompat, sb.ro_compat) == (copy.incompat, copy.ro_compat)
         && (sb.journal_start, sb.journal_len) == (copy.journal_start, copy.journal_len)
-        && (sb.root_ino, sb.system_ino) == (copy.root_ino, copy.system_ino)
+        && (sb.root_ino, sb.system_ino, sb.quota_ino)
+            == (copy.root_ino, copy.system_ino, copy.quota_ino)
         && sb.hash_key == copy.hash_key
 }

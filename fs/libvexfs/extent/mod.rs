@@ -191,7 +191,7 @@ impl<S: Store> Fs<S> {
     ///
     /// # Errors
     ///
-    /// `ENOSPC` with nothing dirtied; `EEXIST` if there is no hole.
+    /// `ENOSPC` and `EDQUOT` with nothing dirtied; `EEXIST` if there is no hole.
     pub fn allocate(
         &self,
         t: &mut S::Trans,
@@ -218,7 +218,9 @@ impl<S: Store> Fs<S> {
             (goal, _) => goal,
         };
         let mut space = self.extent_space(i, 1, mode)?;
-        let (phys, len) = self.alloc_blocks(t, goal, max.clamp(1, hole.min(MAX_LEN)), mode)?;
+        let want = max.clamp(1, hole.min(MAX_LEN));
+        let claim = self.quota_claim_data(i, want, mode)?;
+        let (phys, len) = self.alloc_blocks(t, goal, claim.blocks(), mode)?;
         let new = Extent {
             lblk,
             len,

@@ -319,6 +319,20 @@ impl Inode {
     }
 }
 
+/// Bytes of an inode that [`parse_booked`] looks at.
+pub const BOOKED_LEN: usize = 192;
+
+/// What the head of an inode's place is booked as: user, group and project, and blocks. Nothing if
+/// it is free, or nobody's to see.
+pub fn parse_booked(b: &[u8; BOOKED_LEN]) -> Option<([u32; 3], u64)> {
+    let taken = le16(b, OFF_MAGIC) == MAGIC && le16(b, OFF_MODE) != 0;
+    if !taken || le32(b, OFF_STATE) & STATE_INTERNAL != 0 {
+        return None;
+    }
+    let owners = [le32(b, OFF_UID), le32(b, OFF_GID), le32(b, OFF_PROJID)];
+    Some((owners, le64(b, OFF_BLOCKS)))
+}
+
 /// Writes a free slot, or the head of one: only the generation survives.
 pub fn format_free(b: &mut [u8], generation: u32) {
     b.fill(0);

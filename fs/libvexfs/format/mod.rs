@@ -7,6 +7,7 @@ pub mod extent;
 pub mod geometry;
 pub mod group;
 pub mod inode;
+pub mod quota;
 pub mod superblock;
 
 pub use geometry::Geometry;

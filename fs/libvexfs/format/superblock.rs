@@ -20,8 +20,11 @@ pub const STATE_ERROR: u32 = 2;
 /// Feature bits that this code knows. Unknown compat bits do not matter, unknown
 /// ro_compat bits forbid writing, unknown incompat bits forbid mounting.
 pub const KNOWN_COMPAT: u64 = 0;
+/// Bit of `ro_compat`: what owners have is counted in the quota inode. Who does not know of it must
+/// not write.
+pub const RO_COMPAT_QUOTA: u64 = 1;
 /// Known bits of `ro_compat`.
-pub const KNOWN_RO_COMPAT: u64 = 0;
+pub const KNOWN_RO_COMPAT: u64 = RO_COMPAT_QUOTA;
 /// Known bits of `incompat`.
 pub const KNOWN_INCOMPAT: u64 = 0;
 
@@ -89,6 +92,8 @@ pub struct Superblock {
     pub next_collection: u32,
     /// The id that the next tape volume gets.
     pub next_volume: u32,
+    /// The quota inode, with [`RO_COMPAT_QUOTA`].
+    pub quota_ino: u64,
 }
 
 // Offsets in the body (add 8 for the offset in the block).
@@ -126,8 +131,9 @@ const OFF_STAGING_EPOCH: usize = 264;
 const OFF_RESERVED_BLOCKS: usize = 280;
 const OFF_NEXT_COLLECTION: usize = 288;
 const OFF_NEXT_VOLUME: usize = 292;
+const OFF_QUOTA_INO: usize = 296;
 /// What follows up to the end of the body is zero.
-pub const SUPERBLOCK_LEN: usize = 296;
+pub const SUPERBLOCK_LEN: usize = 304;
 const _: () = assert!(SUPERBLOCK_LEN <= BODY_SIZE);
 
 impl Superblock {
@@ -197,6 +203,7 @@ impl Superblock {
             reserved_blocks: le64(b, OFF_RESERVED_BLOCKS),
             next_collection: le32(b, OFF_NEXT_COLLECTION),
             next_volume: le32(b, OFF_NEXT_VOLUME),
+            quota_ino: le64(b, OFF_QUOTA_INO),
         }
     }
 
@@ -233,6 +240,12 @@ impl Superblock {
         put64(b, OFF_RESERVED_BLOCKS, self.reserved_blocks);
         put32(b, OFF_NEXT_COLLECTION, self.next_collection);
         put32(b, OFF_NEXT_VOLUME, self.next_volume);
+        put64(b, OFF_QUOTA_INO, self.quota_ino);
+    }
+
+    /// Whether what owners have is counted.
+    pub fn has_quota(&self) -> bool {
+        self.ro_compat & RO_COMPAT_QUOTA != 0
     }
 
     /// Whether this code may write to the volume.

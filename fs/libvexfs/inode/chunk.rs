@@ -263,7 +263,9 @@ impl<S: Store> Fs<S> {
     pub fn free_inode(&self, t: &mut S::Trans, inode: &Inode) -> Result {
         let ino = inode.ino;
         let (bno, at) = place(ino)?;
-        let mut core = self.group(self.group_of_ino(ino)?)?.core.lock();
+        let group = self.group(self.group_of_ino(ino)?)?;
+        self.quota_book(t, ino, None)?;
+        let mut core = group.core.lock();
         let Some((chunk, index)) = self.chunk_of(&core, ino)? else {
             return Err(damaged(ino, bno, "an inode that belongs to no chunk"));
         };

@@ -95,12 +95,14 @@ impl<S: Store> Fs<S> {
         })
     }
 
-    /// Writes the in-core inode to its block. One credit.
+    /// Writes the in-core inode to its block, and books what it has. Credits:
+    /// [`credits::INODE`](crate::libvexfs::credits::INODE).
     ///
     /// # Errors
     ///
     /// What storage returns.
     pub fn log_inode(&self, t: &mut S::Trans, inode: &Inode) -> Result {
+        self.quota_book(t, inode.ino, Some(inode))?;
         let (bno, at) = place(inode.ino)?;
         let mut slot = [0; INODE_SIZE];
         inode.format(&mut slot);

@@ -12,6 +12,7 @@
 //!    whoever holds that owner's lock may use the block's bytes freely. Inode
 //!    blocks have several owners; only `read_at` and `write_at` touch them.
 
+use crate::libvexfs::quota::Caller;
 use core::ops::{Deref, DerefMut};
 use kernel::prelude::*;
 
@@ -92,6 +93,14 @@ pub trait Store: Sized {
 
     /// The device's size in blocks.
     fn block_count(&self) -> u64;
+
+    /// Who calls, as far as limits on space go. Without users there are no limits.
+    fn caller(&self) -> Caller {
+        Caller {
+            exempt: true,
+            now: 0,
+        }
+    }
 }
 
 /// A running transaction (a jbd2 handle).

@@ -215,6 +215,10 @@ impl<S: Store> Fs<S> {
             false => &[],
         })?;
         let blocks = blocks::RENAME + attrs.blocks;
+        let _claim = match leaves_whiteout {
+            true => Some(self.quota_claim(&r.whiteout.owners(), 0, 1)?),
+            false => None,
+        };
         let mut space = self.space(near(r.new_dir()), blocks, mode)?;
         // What can still run out of space comes first: inodes, then the orphan record.
         let mut whiteout = match leaves_whiteout {

@@ -46,7 +46,7 @@ fn inodes_come_and_go() {
     let fs = fresh(1 << 14);
     let before = taken(&fs);
     let root = fs.read_inode(fs.sb.root_ino).unwrap();
-    let mut used: BTreeSet<u64> = [fs.sb.root_ino, fs.sb.system_ino].into();
+    let mut used: BTreeSet<u64> = [fs.sb.root_ino, fs.sb.system_ino, fs.sb.quota_ino].into();
     let base = used.clone();
     let n = if cfg!(miri) { 60 } else { 3000 };
     let mut inodes = BTreeMap::new();

@@ -5,6 +5,7 @@
 mod extents;
 mod grow;
 mod inodes;
+mod quota;
 mod space;
 mod threads;
 

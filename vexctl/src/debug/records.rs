@@ -5,6 +5,7 @@ use super::image::Image;
 use super::show::{hex, key as show_key, name, time, Map, Show};
 use crate::device;
 use vexfs::libvexfs::attr::{kind, KIND_SHIFT, REST_MAX};
+use vexfs::libvexfs::format::quota::{parse_key, Amount, Grace, Record as Owner};
 use vexfs::libvexfs::format::{le32, le64};
 use vexfs::libvexfs::parent::record::ParentRef;
 use vexfs::libvexfs::staging::copy::Copy;
@@ -85,6 +86,7 @@ fn fields(record: u8, key: u128, value: &[u8]) -> (&'static str, Option<Map>) {
                 .map(|c| collection(&c)),
         ),
         kind::VOLUME => ("volume", Volume::parse(key, value).ok().map(|v| volume(&v))),
+        kind::QUOTA => ("quota", quota(rest, value)),
         vector::SLOT => ("slot", slot(rest, value)),
         vector::KEY => (
             "key",
@@ -233,5 +235,34 @@ fn free(rest: u128, value: &[u8]) -> Option<Map> {
             .with("transaction", f.tid)
             .with("mount", f.mount)
             .with("sequence", f.sequence),
+    )
+}
+
+/// What an owner has, or the periods of grace of a kind of owner.
+fn quota(rest: u128, value: &[u8]) -> Option<Map> {
+    let (qtype, id) = parse_key(rest)?;
+    let map = Map::new().with("type", *["user", "group", "project"].get(qtype)?);
+    let Some(id) = id else {
+        let grace = Grace::parse(value).ok()?;
+        return Some(
+            map.with("grace_blocks", grace.blocks)
+                .with("grace_inodes", grace.inodes),
+        );
+    };
+    let r = Owner::parse(value).ok()?;
+    let amount = |a: Amount| {
+        Map::new()
+            .with("used", a.used)
+            .with("hard", a.hard)
+            .with("soft", a.soft)
+            .with(
+                "deadline",
+                (a.deadline != 0).then(|| time(a.deadline, None)),
+            )
+    };
+    Some(
+        map.with("id", id)
+            .with("blocks", amount(r.blocks))
+            .with("inodes", amount(r.inodes)),
     )
 }

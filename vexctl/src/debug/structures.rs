@@ -105,6 +105,7 @@ pub fn superblock_body(image: &Image, bno: u64, body: &[u8]) -> Map {
         .with("journal_uuid", device::uuid_text(&sb.journal_uuid))
         .with("root_inode", sb.root_ino)
         .with("system_inode", sb.system_ino)
+        .with("quota_inode", (sb.quota_ino != 0).then_some(sb.quota_ino))
         .with("staging_epoch", hex(&sb.staging_epoch))
         .with("next_collection", sb.next_collection)
         .with("next_volume", sb.next_volume)

@@ -177,6 +177,11 @@ impl World<'_> {
         if new == Some(old) || below(to, old) || new.is_some_and(|new| below(from, new)) {
             return;
         }
+        // Numbers begin anew after each crash: a name may be one that there is. Moving something onto
+        // itself does nothing.
+        if self.state.node(to).entries.get(&new_name) == Some(&old) {
+            return;
+        }
         let mut inodes = [self.inode(from), self.inode(old)];
         let mut new_dir = (to != from).then(|| self.inode(to));
         let mut replaced = new.map(|ino| self.inode(ino));

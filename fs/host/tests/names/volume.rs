@@ -144,6 +144,7 @@ impl Volume {
             true => credits::CREATE,
             false => credits::SYMLINK,
         } + xattr::initial_cost(new.attrs);
+        self.fs.quota_open(&new.owners())?;
         let i = self.run(credits, &[dir], &mut |fs, t, i| {
             fs.create(t, &mut i[0], name, &new)
         })?;
@@ -158,6 +159,7 @@ impl Volume {
             ..new
         };
         let credits = credits::TMPFILE + xattr::initial_cost(new.attrs);
+        self.fs.quota_open(&new.owners())?;
         let i = self.run(credits, &[dir], &mut |fs, t, i| fs.tmpfile(t, &i[0], &new))?;
         let ino = i.ino;
         assert!(self.inodes.insert(ino, i).is_none());

@@ -7,6 +7,7 @@ mod damage;
 mod interrupted;
 mod making;
 mod mend;
+mod quota;
 mod repair;
 mod sample;
 mod workload;

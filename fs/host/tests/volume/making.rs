@@ -35,7 +35,7 @@ fn volumes_of_all_sizes_are_in_order() {
             outcome.totals,
             Totals {
                 dirs: 1,
-                internal: 1,
+                internal: 2,
                 free_blocks: free,
                 ..Totals::default()
             }

@@ -28,6 +28,7 @@ use super::fix::Stage;
 use super::{check, Checker, Field, Fix, Options, Outcome, Problem, Reporter, SuperField};
 use crate::libvexfs::errno::estale;
 use crate::libvexfs::format::inode::{place, INODE_SIZE, STATE_ORPHAN, S_IFMT};
+use crate::libvexfs::format::superblock::RO_COMPAT_QUOTA;
 use crate::libvexfs::format::{Inode, Superblock};
 use crate::libvexfs::journal::host::Disk;
 use crate::libvexfs::journal::{BlockMut, Store, Trans};
@@ -198,6 +199,10 @@ impl<S: Store> Repair<'_, S> {
                 match *field {
                     SuperField::NextCollection(n) => self.sb.next_collection = n,
                     SuperField::NextVolume(n) => self.sb.next_volume = n,
+                    SuperField::NoQuota => {
+                        self.sb.quota_ino = 0;
+                        self.sb.ro_compat &= !RO_COMPAT_QUOTA;
+                    }
                 }
                 self.write_superblock()?;
             }
