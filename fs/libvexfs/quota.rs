@@ -10,7 +10,7 @@
 //!
 //! Booking changes records in place and cannot run out of space: [`Fs::quota_open`] makes the
 //! records of an owner before it gets its first inode. Limits are looked at in the plan of an
-//! operation, by a [`Claim`], which counts until it is dropped: two operations that run at a time
+//! operation, by a `Claim`, which counts until it is dropped: two operations that run at a time
 //! cannot both have what is left. Nodes of trees are booked, but not claimed; by these an owner can
 //! get over its limit, and then has to stop.
 //!
