@@ -25,9 +25,11 @@ tell() { echo "$*" >&5; }
 finish() {
 	sync
 	dmesg >"$(port vexfs.dmesg)"
+	mkfifo /run/hold
 	tell "end"
 	echo o >/proc/sysrq-trigger
-	sleep 60
+	# No program: the disks may be gone before the power is.
+	read -r -t 60 _ <>/run/hold
 }
 fail() {
 	tell "fail $*"
