@@ -1,59 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Comparisons of prepared vectors: the same at all levels, on random and extreme input, and right.
 
+use crate::{avx2, Random};
 use vexfs_simd::*;
-
-/// A small generator, so that a failure's seed says it all.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn unit(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1u32 << 23) as f32 - 1.0
-    }
-
-    /// Nearly normal.
-    fn normal(&mut self) -> f32 {
-        (0..6).map(|_| self.unit()).sum::<f32>() / 1.414
-    }
-
-    fn vector(&mut self, n: usize) -> Vec<f32> {
-        (0..n).map(|_| self.normal()).collect()
-    }
-
-    /// Zeroes, the smallest and the largest numbers among ordinary ones.
-    fn extreme(&mut self, n: usize) -> Vec<f32> {
-        let kind = self.next() % 6;
-        (0..n)
-            .map(|_| match (kind, self.next() % 4) {
-                (0, _) => 0.0,
-                (1, _) => f32::from_bits(self.next() as u32 & 0x807f_ffff),
-                (2, _) => self.unit() * 1e18,
-                (3, 0) => self.unit() * 3e17,
-                (4, 0) => -0.0,
-                (5, _) => f32::from_bits(self.next() as u32),
-                _ => self.unit(),
-            })
-            .collect()
-    }
-}
-
-fn avx2() -> bool {
-    let has = is_x86_feature_detected!("avx2")
-        && is_x86_feature_detected!("fma")
-        && is_x86_feature_detected!("f16c");
-    if !has {
-        eprintln!("skipped: this processor has no AVX2");
-    }
-    has
-}
 
 fn dot(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, b)| *a as f64 * *b as f64).sum()
@@ -64,7 +13,7 @@ fn distances_are_the_same_at_all_levels() {
     if !avx2() {
         return;
     }
-    let mut random = Random(10);
+    let mut random = Random::new(10);
     for n in [8, 16, 24, 104, 384, 4096] {
         for round in 0..40 {
             let (a, b) = match round {
@@ -134,7 +83,7 @@ fn comparing_says_who_hides_whom() {
 
 #[test]
 fn stored_vectors_are_unpacked_and_normalised() {
-    let mut random = Random(11);
+    let mut random = Random::new(11);
     for dim in [1, 5, 8, 100] {
         for elem in [TYPE_F32, TYPE_F16] {
             let v = random.vector(dim);

@@ -1,30 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Checks the distance kernels against a plain f64 reference, on random, clustered and extreme input.
 
+use crate::{avx2, Random};
 use vexfs_simd::*;
 
-/// A small generator, so that a failure's seed says it all.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn unit(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1u32 << 23) as f32 - 1.0
-    }
-}
-
 fn levels() -> Vec<u32> {
-    if is_x86_feature_detected!("avx2")
-        && is_x86_feature_detected!("fma")
-        && is_x86_feature_detected!("f16c")
-    {
+    if avx2() {
         vec![LEVEL_PLAIN, LEVEL_AVX2]
     } else {
         vec![LEVEL_PLAIN]
@@ -224,7 +205,7 @@ fn all(mut f: impl FnMut(usize, u32, u32)) {
 
 #[test]
 fn random_vectors_score_as_the_reference_says() {
-    let mut random = Random(1);
+    let mut random = Random::new(1);
     all(|dim, elem, metric| {
         let mut vectors = |n: usize| -> Vec<Vec<f32>> {
             (0..n)
@@ -242,7 +223,7 @@ fn random_vectors_score_as_the_reference_says() {
 
 #[test]
 fn near_ties_and_cancellation_stay_within_the_bound() {
-    let mut random = Random(2);
+    let mut random = Random::new(2);
     all(|dim, elem, metric| {
         let base: Vec<f32> = (0..dim).map(|_| random.unit()).collect();
         let mut near =
@@ -266,7 +247,7 @@ fn near_ties_and_cancellation_stay_within_the_bound() {
 
 #[test]
 fn extreme_magnitudes_stay_within_the_bound() {
-    let mut random = Random(3);
+    let mut random = Random::new(3);
     all(|dim, elem, metric| {
         let mut vectors = Vec::new();
         for exponent in [
@@ -371,9 +352,9 @@ fn halves_convert_as_the_processor_does() {
             );
         }
     }
-    let mut random = Random(4);
+    let mut random = Random::new(4);
     for _ in 0..1_000_000 {
-        check(f32::from_bits(random.next() as u32), 0);
+        check(f32::from_bits(random.number() as u32), 0);
     }
     assert_eq!(decode(encode(1.0)), 1.0);
     assert_eq!(encode(-2.0), 0xc000);

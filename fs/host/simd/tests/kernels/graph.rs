@@ -2,65 +2,8 @@
 //! The kernels of the graph index: all instruction sets give the same bits, on random and extreme input, and what they
 //! give is what it should be.
 
+use crate::{avx2, Random};
 use vexfs_simd::*;
-
-/// A small generator, so that a failure's seed says it all.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn unit(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1u32 << 23) as f32 - 1.0
-    }
-
-    /// Nearly normal.
-    fn normal(&mut self) -> f32 {
-        (0..6).map(|_| self.unit()).sum::<f32>() / 1.414
-    }
-
-    fn vector(&mut self, n: usize) -> Vec<f32> {
-        (0..n).map(|_| self.normal()).collect()
-    }
-
-    /// Zeroes, the smallest and the largest numbers among ordinary ones.
-    fn extreme(&mut self, n: usize) -> Vec<f32> {
-        let kind = self.next() % 6;
-        (0..n)
-            .map(|_| match (kind, self.next() % 4) {
-                (0, _) => 0.0,
-                (1, _) => f32::from_bits(self.next() as u32 & 0x807f_ffff),
-                (2, _) => self.unit() * 1e18,
-                (3, 0) => self.unit() * 3e17,
-                (4, 0) => -0.0,
-                (5, _) => f32::from_bits(self.next() as u32),
-                _ => self.unit(),
-            })
-            .collect()
-    }
-
-    fn signs(&mut self, padded: usize) -> Vec<u32> {
-        (0..padded * vexfs_simd_rounds(padded as u32) as usize)
-            .map(|_| self.next() as u32 & 0x8000_0000)
-            .collect()
-    }
-}
-
-fn avx2() -> bool {
-    let has = is_x86_feature_detected!("avx2")
-        && is_x86_feature_detected!("fma")
-        && is_x86_feature_detected!("f16c");
-    if !has {
-        eprintln!("skipped: this processor has no AVX2");
-    }
-    has
-}
 
 const PADDED: [usize; 8] = [64, 128, 192, 384, 448, 768, 1536, 4096];
 
@@ -115,7 +58,7 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
 
 #[test]
 fn a_rotation_keeps_lengths_and_angles() {
-    let mut random = Random(1);
+    let mut random = Random::new(1);
     for padded in PADDED {
         let signs = random.signs(padded);
         for dim in [padded, padded - 63, padded - 28] {
@@ -148,11 +91,11 @@ fn rotations_have_the_same_bits_at_all_levels() {
     if !avx2() {
         return;
     }
-    let mut random = Random(2);
+    let mut random = Random::new(2);
     for padded in PADDED {
         let signs = random.signs(padded);
         for round in 0..12 {
-            let dim = padded - (random.next() % 64) as usize;
+            let dim = padded - (random.number() % 64) as usize;
             let x = match round {
                 0..3 => random.vector(dim),
                 _ => random.extreme(dim),
@@ -166,7 +109,7 @@ fn rotations_have_the_same_bits_at_all_levels() {
 
 #[test]
 fn a_table_has_the_sums_within_a_step() {
-    let mut random = Random(3);
+    let mut random = Random::new(3);
     for padded in PADDED {
         let q = random.vector(padded);
         let (table, delta, bias) = table(&q, 1, LEVEL_PLAIN);
@@ -199,7 +142,7 @@ fn tables_have_the_same_bits_at_all_levels() {
     if !avx2() {
         return;
     }
-    let mut random = Random(4);
+    let mut random = Random::new(4);
     for padded in PADDED {
         for round in 0..20 {
             let q = match round {
@@ -242,7 +185,7 @@ impl Node {
             padded,
             planes,
             elem,
-            image: (0..length / 4).map(|_| random.next() as u32).collect(),
+            image: (0..length / 4).map(|_| random.number() as u32).collect(),
         };
         node.set(COLLECTION_AT, 7);
         node.set(BUILD_AT, 8);
@@ -311,7 +254,7 @@ fn expansions_have_the_same_bits_at_all_levels() {
     if !avx2() {
         return;
     }
-    let mut random = Random(5);
+    let mut random = Random::new(5);
     for dim in [1, 7, 63, 64, 65, 100, 384, 385, 1000, 1024, 2000, 4096] {
         for planes in [1, 2] {
             for elem in [TYPE_F32, TYPE_F16] {
@@ -323,11 +266,17 @@ fn expansions_have_the_same_bits_at_all_levels() {
                     }
                     let query = padded_query(&mut random, dim);
                     let table: Vec<u8> = (0..node.padded * 4)
-                        .map(|_| if round < 2 { 255 } else { random.next() as u8 })
+                        .map(|_| {
+                            if round < 2 {
+                                255
+                            } else {
+                                random.number() as u8
+                            }
+                        })
                         .collect();
                     let scalars = match round {
                         0..4 => [random.unit().to_bits(), random.unit().to_bits()],
-                        _ => [random.next() as u32, random.next() as u32],
+                        _ => [random.number() as u32, random.number() as u32],
                     };
                     for limit in [0, 0x3f80_0000, FARTHEST, u32::MAX] {
                         let plain = node.expand(&query, &table, scalars, limit, LEVEL_PLAIN);
@@ -349,7 +298,7 @@ fn expansions_have_the_same_bits_at_all_levels() {
 
 #[test]
 fn a_lookup_adds_up_what_the_table_says() {
-    let mut random = Random(6);
+    let mut random = Random::new(6);
     let levels = if avx2() {
         vec![LEVEL_PLAIN, LEVEL_AVX2]
     } else {
@@ -366,7 +315,7 @@ fn a_lookup_adds_up_what_the_table_says() {
                     node.image[A_AT / 4..A_AT / 4 + 32].fill(0);
                     node.image[B_AT / 4..B_AT / 4 + 32].fill(1f32.to_bits());
                     let table: Vec<u8> = (0..node.padded * 4)
-                        .map(|_| if most { 255 } else { random.next() as u8 })
+                        .map(|_| if most { 255 } else { random.number() as u8 })
                         .collect();
                     let scalars = [1f32.to_bits(), 0f32.to_bits()];
                     let got = node
@@ -399,7 +348,7 @@ fn a_lookup_adds_up_what_the_table_says() {
 
 #[test]
 fn a_node_that_is_not_the_one_is_refused() {
-    let mut random = Random(7);
+    let mut random = Random::new(7);
     let query = padded_query(&mut random, 100);
     let table = vec![0; 512];
     let expand = |node: &Node| node.expand(&query, &table, [0, 0], u32::MAX, LEVEL_PLAIN);
@@ -464,7 +413,7 @@ fn edge(u: &[f32], v: &[f32], signs: &[u32], padded: usize, planes: u32, level: 
 
 #[test]
 fn an_edge_estimates_without_bias() {
-    let mut random = Random(8);
+    let mut random = Random::new(8);
     for (dim, planes, most) in [
         (100, 2, 0.04),
         (384, 1, 0.05),
@@ -519,7 +468,7 @@ fn dim_groups(dim: usize) -> usize {
 
 #[test]
 fn edges_are_the_same_at_all_levels_and_never_wild() {
-    let mut random = Random(9);
+    let mut random = Random::new(9);
     let quick = avx2();
     for dim in [1, 3, 64, 100, 384, 1000] {
         let padded = 64 * dim_groups(dim);
