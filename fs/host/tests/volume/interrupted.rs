@@ -6,8 +6,8 @@
 //! `VEXFS_CASES` says how many kinds of damage, `VEXFS_SEED` with which seed to begin.
 
 use crate::check_store;
-use crate::mend::{contents, damage, mend, metadata, number, open_store};
-use crate::sample::{sample, Sample};
+use crate::mend::{contents, damage, every_case, mend, open_store};
+use crate::sample::Sample;
 use std::collections::{BTreeMap, BTreeSet};
 use vexfs::crash::{Random, Recorder};
 use vexfs::disk::MemoryDisk;
@@ -92,22 +92,5 @@ fn verify(
 
 #[test]
 fn a_repair_that_was_cut_off_is_repeated() {
-    kernel::print::set_level(0);
-    let (cases, first) = (number("VEXFS_CASES", 12), number("VEXFS_SEED", 1));
-    let s = sample(21);
-    let used = metadata(&s);
-    let before = {
-        let fs = s.open();
-        contents(&fs, fs.store.disk())
-    };
-    let failed: Vec<String> = (first..first + cases)
-        .filter_map(|case| one_case(&s, &used, &before, case).err().map(|e| (case, e)))
-        .map(|(case, why)| format!("seed {case}: {why}"))
-        .collect();
-    assert!(
-        failed.is_empty(),
-        "{} of {cases}\n{}",
-        failed.len(),
-        failed[..failed.len().min(3)].join("\n\n")
-    );
+    every_case(12, 21, one_case);
 }

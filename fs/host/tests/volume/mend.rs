@@ -25,7 +25,7 @@ use vexfs::libvexfs::{Fs, Inode};
 use vexfs::volume;
 
 /// A number from the environment.
-pub fn number(name: &str, otherwise: u64) -> u64 {
+fn number(name: &str, otherwise: u64) -> u64 {
     let value = std::env::var(name).ok();
     value.and_then(|n| n.parse().ok()).unwrap_or(otherwise)
 }
@@ -148,7 +148,7 @@ pub fn damage(s: &Sample, used: &[u64], disk: &MemoryDisk, random: &mut Random) 
     touched
 }
 
-pub fn metadata(s: &Sample) -> Vec<u64> {
+fn metadata(s: &Sample) -> Vec<u64> {
     let journal = volume::region(&s.sb).unwrap();
     let is_metadata = |bno: &u64| {
         let body = s.body(*bno);
@@ -164,9 +164,18 @@ pub fn metadata(s: &Sample) -> Vec<u64> {
 
 #[test]
 fn random_damage_is_put_right() {
+    every_case(150, 20, one_case);
+}
+
+/// Runs `one_case` on a sample with as many seeds as are asked for, and says which failed.
+pub fn every_case(
+    cases: u64,
+    seed: u64,
+    one_case: impl Fn(&Sample, &[u64], &BTreeMap<u64, String>, u64) -> Result<(), String>,
+) {
     kernel::print::set_level(0);
-    let (cases, first) = (number("VEXFS_CASES", 150), number("VEXFS_SEED", 1));
-    let s = sample(20);
+    let (cases, first) = (number("VEXFS_CASES", cases), number("VEXFS_SEED", 1));
+    let s = sample(seed);
     let used = metadata(&s);
     let before = {
         let fs = s.open();
