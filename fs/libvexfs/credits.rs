@@ -5,6 +5,7 @@
 //! These are bounds, not guesses: a transaction that needs more than it asked for
 //! takes the journal down. Every bound is derived from the height limit of the tree.
 
+use crate::libvexfs::format::geometry::Geometry;
 use crate::libvexfs::tree::MAX_HEIGHT;
 
 /// Booking what an inode has: a record each of a user, a group and a project. Once more when these
@@ -121,7 +122,7 @@ pub const fn xattr_set(new: usize, old: usize, regions: usize) -> usize {
 }
 
 /// The most that any operation asks for on a volume of so many regions. A journal must take it.
-pub const fn largest(regions: usize) -> usize {
+const fn largest(regions: usize) -> usize {
     let chunks = crate::libvexfs::xattr::record::CHUNKS_MAX;
     // A directory with two lists as long as can be, and a few labels.
     let create = CREATE + blocks::initial(2 * (chunks + 1) + 8);
@@ -132,6 +133,13 @@ pub const fn largest(regions: usize) -> usize {
             max(REAP_STEP, xattr_set(chunks, chunks, regions)),
         ),
     )
+}
+
+/// Whether a journal of `blocks` will do for a volume of this geometry: a transaction may use a
+/// third of it, less what jbd2 needs for itself.
+pub(crate) fn fits_journal(blocks: u64, geometry: &Geometry) -> bool {
+    let regions = usize::try_from(geometry.regions_at_most()).unwrap_or(usize::MAX);
+    (blocks / 3).saturating_sub(20) >= largest(regions) as u64
 }
 
 /// Nodes that inserting `n` chunks dirties: one path with its siblings, and what is new.

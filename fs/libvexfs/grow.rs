@@ -31,9 +31,7 @@ impl<S: Store> Fs<S> {
         if new.block_count < now.block_count {
             return Err(EINVAL);
         }
-        let regions = usize::try_from(new.regions_at_most())?;
-        // As mkfs: a transaction may use a third of the journal, less what jbd2 needs for itself.
-        if (self.sb.journal_len / 3).saturating_sub(20) < credits::largest(regions) as u64 {
+        if !credits::fits_journal(self.sb.journal_len, &new) {
             return Err(ENOSPC);
         }
         Ok(new)

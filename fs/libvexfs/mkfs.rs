@@ -111,9 +111,7 @@ pub fn layout(blocks: u64, o: &Options) -> Result<Superblock, Refused> {
     if !(MIN_JOURNAL..=MAX_JOURNAL).contains(&journal_len) || journal_len > room / 2 {
         return Err(Refused::JournalSize);
     }
-    // A transaction may use a third of the journal, less what jbd2 needs for itself.
-    let regions = usize::try_from(geometry.regions_at_most()).unwrap_or(usize::MAX);
-    if journal_len / 3 - 20 < credits::largest(regions) as u64 {
+    if !credits::fits_journal(journal_len, &geometry) {
         return Err(Refused::JournalSize);
     }
     Ok(Superblock {

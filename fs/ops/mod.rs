@@ -3,7 +3,7 @@
 //! What VexFS does when the VFS calls: written against `vfs` and `libvexfs`, without `unsafe`.
 //!
 //! Lock order (all of it: see `Documentation/design.md`): the VFS's locks -> folio -> transaction
-//! -> cores of inodes, directories first, then by number -> allocation group -> buffer. With a
+//! -> cores of inodes, directories first, then by number -> quota -> allocation group -> buffer. With a
 //! transaction or a core held nothing copies from or to user space, drops the last reference to an
 //! inode, locks a folio, or waits for anything but metadata I/O.
 
