@@ -254,6 +254,23 @@ struct folio *vexfs_helper_filemap_get_folio_write(
 	struct address_space *mapping, pgoff_t index, size_t len);
 void vexfs_helper_folio_mark_uptodate(struct folio *folio);
 /* Read ahead of a reader that is about to use count pages from index on. */
+/*
+ * The folio if it is in the cache, uptodate, and marked by the next function;
+ * one that is not is NULL, and whoever wants it goes the long way.
+ */
+struct folio *
+vexfs_helper_filemap_get_folio_checked(struct address_space *mapping,
+				       pgoff_t index);
+bool vexfs_helper_folio_test_checked(const struct folio *folio);
+void vexfs_helper_folio_set_checked(struct folio *folio);
+int vexfs_helper_folio_lock_killable(struct folio *folio);
+void vexfs_helper_folio_wait_writeback(struct folio *folio);
+/*
+ * Brings len bytes at pos near: into the processor's cache from the page cache,
+ * or from the device into that, without waiting. No reads beyond page end.
+ */
+void vexfs_helper_mapping_prefetch(struct address_space *mapping, loff_t pos,
+				   size_t len, pgoff_t end);
 void vexfs_helper_page_cache_readahead(struct address_space *mapping,
 				       struct file_ra_state *ra,
 				       pgoff_t index, unsigned long count);
@@ -305,6 +322,9 @@ struct kmem_cache *vexfs_helper_kmem_cache_create(const char *name,
 						  void (*ctor)(void *));
 void vexfs_helper_kernel_fpu_begin(void);
 void vexfs_helper_kernel_fpu_end(void);
+/* A quick clock of unknown rate. */
+u64 vexfs_helper_cycles(void);
+u64 vexfs_helper_ktime_get_ns(void);
 /* What the CPU of the kernel offers: bit 0 AVX2 and FMA, bit 1 F16C, bit 2 AVX-512F/BW/VL. */
 u32 vexfs_helper_cpu_simd(void);
 u32 vexfs_helper_crc32c(u32 crc, const void *data, size_t len);

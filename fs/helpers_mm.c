@@ -261,6 +261,16 @@ void vexfs_helper_kernel_fpu_end(void)
 	kernel_fpu_end();
 }
 
+u64 vexfs_helper_cycles(void)
+{
+	return __builtin_ia32_rdtsc();
+}
+
+u64 vexfs_helper_ktime_get_ns(void)
+{
+	return ktime_get_ns();
+}
+
 #ifdef CONFIG_UML
 /* The flags are those that the host shows, of what it saves. */
 #define vexfs_has_xfeatures(mask)	true
@@ -347,6 +357,76 @@ struct folio *vexfs_helper_filemap_get_folio_write(
 void vexfs_helper_folio_mark_uptodate(struct folio *folio)
 {
 	folio_mark_uptodate(folio);
+}
+
+struct folio *
+vexfs_helper_filemap_get_folio_checked(struct address_space *mapping,
+				       pgoff_t index)
+{
+	struct folio *folio = filemap_get_folio(mapping, index);
+
+	if (IS_ERR(folio))
+		return NULL;
+	if (!folio_test_uptodate(folio) || !folio_test_checked(folio)) {
+		folio_put(folio);
+		return NULL;
+	}
+	folio_mark_accessed(folio);
+	return folio;
+}
+
+bool vexfs_helper_folio_test_checked(const struct folio *folio)
+{
+	return folio_test_checked(folio);
+}
+
+void vexfs_helper_folio_set_checked(struct folio *folio)
+{
+	folio_set_checked(folio);
+}
+
+int vexfs_helper_folio_lock_killable(struct folio *folio)
+{
+	return folio_lock_killable(folio);
+}
+
+void vexfs_helper_folio_wait_writeback(struct folio *folio)
+{
+	folio_wait_writeback(folio);
+}
+
+void vexfs_helper_mapping_prefetch(struct address_space *mapping, loff_t pos,
+				   size_t len, pgoff_t end)
+{
+	pgoff_t index = pos >> PAGE_SHIFT, last = (pos + len - 1) >> PAGE_SHIFT;
+	struct folio *folio;
+
+	rcu_read_lock();
+	folio = xa_load(&mapping->i_pages, index);
+	if (folio && !xa_is_value(folio)) {
+		/*
+		 * It may go while we look: the address is wrong then, which a
+		 * prefetch does not mind.
+		 */
+		const char *at = page_address(&folio->page) +
+				 ((index - folio->index) << PAGE_SHIFT) +
+				 offset_in_page(pos);
+
+		len = min_t(size_t, len, PAGE_SIZE);
+		for (size_t i = 0; i < len; i += SMP_CACHE_BYTES)
+			prefetch(at + i);
+		rcu_read_unlock();
+		return;
+	}
+	rcu_read_unlock();
+	if (last >= end)
+		return;
+	if (filemap_invalidate_trylock_shared(mapping)) {
+		DEFINE_READAHEAD(ractl, NULL, NULL, mapping, index);
+
+		page_cache_ra_unbounded(&ractl, last - index + 1, 0);
+		filemap_invalidate_unlock_shared(mapping);
+	}
 }
 
 void vexfs_helper_page_cache_readahead(struct address_space *mapping,

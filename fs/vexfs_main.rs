@@ -28,6 +28,7 @@ struct VexFs {
 
 impl kernel::Module for VexFs {
     fn init(_module: &'static ThisModule) -> Result<Self> {
+        vfs::fpu::start();
         Ok(VexFs {
             _registration: vfs::mount::Registration::new()?,
         })

@@ -23,15 +23,10 @@ mod plain;
 #[macro_use]
 mod stack;
 
-// The index is not wired into the module yet.
-#[cfg(not(vexfs_kernel))]
 mod graph;
-#[cfg(not(vexfs_kernel))]
 mod graph_avx2;
-#[cfg(not(vexfs_kernel))]
 mod prune;
 
-#[cfg(not(vexfs_kernel))]
 pub use {graph::*, prune::*};
 
 /// Element type: IEEE 754 binary32 (`VEXFS_TYPE_F32`).

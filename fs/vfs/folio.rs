@@ -4,6 +4,9 @@
 
 use core::ptr::NonNull;
 
+use kernel::error::to_result;
+use kernel::prelude::*;
+
 use crate::vfs::bindings;
 
 /// A counted reference to an uptodate folio of the page cache.
@@ -52,6 +55,47 @@ impl FolioRef {
         unsafe { bindings::vexfs_helper_folio_address(self.0.as_ptr()) }
             .cast_const()
             .cast()
+    }
+
+    /// Whether somebody has looked at it since it was read from the medium: see
+    /// [`super::index_pages`].
+    #[allow(dead_code, reason = "the module has no indexes yet")]
+    pub(super) fn checked(&self) -> bool {
+        // SAFETY: We hold a reference.
+        unsafe { bindings::vexfs_helper_folio_test_checked(self.0.as_ptr()) }
+    }
+
+    /// Locks it, unless the task is killed first; `f` gets its bytes.
+    ///
+    /// # Errors
+    ///
+    /// `EINTR`, and what `f` returns.
+    ///
+    /// # Context
+    ///
+    /// May sleep; no other folio lock is held. Only for folios of internal inodes: nobody else
+    /// writes to those but under the folio's lock.
+    #[allow(dead_code, reason = "the module has no indexes yet")]
+    pub(super) fn locked<T>(&self, f: impl FnOnce(&mut [u8]) -> Result<T>) -> Result<T> {
+        // SAFETY: We hold a reference; what is locked here is unlocked below.
+        to_result(unsafe { bindings::vexfs_helper_folio_lock_killable(self.0.as_ptr()) })?;
+        // SAFETY: The folio is in the direct map. Whoever writes to an internal inode's folio holds
+        // its lock; those that read meanwhile do it as raw memory.
+        let bytes = unsafe {
+            let start: *mut u8 = bindings::vexfs_helper_folio_address(self.0.as_ptr()).cast();
+            core::slice::from_raw_parts_mut(start, self.len())
+        };
+        let result = f(bytes);
+        // SAFETY: Locked above.
+        unsafe { bindings::vexfs_helper_folio_unlock(self.0.as_ptr()) };
+        result
+    }
+
+    /// Notes that somebody has looked at it. The folio is locked.
+    #[allow(dead_code, reason = "the module has no indexes yet")]
+    pub(super) fn set_checked(&self) {
+        // SAFETY: We hold a reference.
+        unsafe { bindings::vexfs_helper_folio_set_checked(self.0.as_ptr()) };
     }
 
     /// Its bytes, all of them, also those beyond the end of file (zeroes).

@@ -19,11 +19,46 @@ use crate::ops::truncate;
 use crate::vfs::bindings;
 use crate::vfs::file::{Mode, RwLocked};
 use crate::vfs::folio::FolioRef;
+use crate::vfs::index_pages;
 use crate::vfs::inode::{InodeRef, VexInode};
 use crate::vfs::iomap::{BLOCK, BLOCK_SHIFT};
 
 /// The largest piece that is allocated and copied at a time.
 const PIECE: u64 = 1 << 21;
+
+/// How bytes get into the page cache.
+struct Writer {
+    /// # Safety
+    ///
+    /// Gets memory of a locked folio that is valid for writes of so many bytes.
+    copy: unsafe fn(*mut u8, &[u8]),
+    /// What is being written back is not changed.
+    stable: bool,
+    /// Holes are allocated up to a multiple of so many blocks.
+    blocks: u64,
+}
+
+impl Writer {
+    const PLAIN: Writer = Writer {
+        copy: copy_plain,
+        stable: false,
+        blocks: 1,
+    };
+    #[allow(dead_code, reason = "the module has no indexes yet")]
+    const NODE: Writer = Writer {
+        copy: index_pages::publish,
+        stable: true,
+        blocks: 256,
+    };
+}
+
+/// # Safety
+///
+/// `to` is valid for writes of so many bytes.
+unsafe fn copy_plain(to: *mut u8, bytes: &[u8]) {
+    // SAFETY: The caller's promise; the page cache is none of the callers' buffers.
+    unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+}
 
 /// An internal inode, open for reading and writing its data.
 pub(crate) struct InternalFile(InodeRef);
@@ -59,6 +94,25 @@ impl InternalFile {
     /// May sleep for long (throttled by write-back). No transaction open; call it inside
     /// `sb_start_write`. The caller excludes readers of the same bytes.
     pub(crate) fn write_at(&self, pos: u64, bytes: &[u8]) -> Result {
+        self.write(pos, bytes, &Writer::PLAIN)
+    }
+
+    /// Writes a node of an index (see [`super::index_pages`]) to the page cache at `pos`. Others may
+    /// read it meanwhile; the medium gets it as a whole, before or after.
+    ///
+    /// # Errors
+    ///
+    /// As for [`InternalFile::write_at`].
+    ///
+    /// # Context
+    ///
+    /// As there, but for the readers.
+    #[allow(dead_code, reason = "the module has no indexes yet")]
+    pub(super) fn publish_at(&self, pos: u64, node: &[u8]) -> Result {
+        self.write(pos, node, &Writer::NODE)
+    }
+
+    fn write(&self, pos: u64, bytes: &[u8], how: &Writer) -> Result {
         let _lock = RwLocked::take(&self.0, Mode::Exclusive, false)?;
         self.0.check_running()?;
         pos.checked_add(bytes.len() as u64)
@@ -70,7 +124,7 @@ impl InternalFile {
         let mut done = 0;
         let mut result = Ok(());
         while done < bytes.len() {
-            match self.write_piece(pos + done as u64, &bytes[done..]) {
+            match self.write_piece(pos + done as u64, &bytes[done..], how) {
                 Ok(n) => done += n,
                 Err(e) => {
                     result = Err(e);
@@ -85,12 +139,12 @@ impl InternalFile {
     }
 
     /// Allocates blocks for, and copies, as much of `bytes` as one extent takes. Returns how much.
-    fn write_piece(&self, pos: u64, bytes: &[u8]) -> Result<usize> {
+    fn write_piece(&self, pos: u64, bytes: &[u8], how: &Writer) -> Result<usize> {
         let len = (bytes.len() as u64).min(PIECE);
         let first = pos >> BLOCK_SHIFT;
         let want = Want {
             first,
-            count: ((pos + len - 1) >> BLOCK_SHIFT) - first + 1,
+            count: (((pos + len - 1) >> BLOCK_SHIFT) + 1).next_multiple_of(how.blocks) - first,
             end: pos + len,
             aligned: false,
             nowait: false,
@@ -110,13 +164,13 @@ impl InternalFile {
                 }
                 bindings::balance_dirty_pages_ratelimited(self.mapping());
             }
-            done += self.write_folio(pos + done as u64, &bytes[done..len])?;
+            done += self.write_folio(pos + done as u64, &bytes[done..len], how)?;
         }
         Ok(len)
     }
 
     /// Copies as much of `bytes` as goes into the folio at `pos`. Returns how much.
-    fn write_folio(&self, pos: u64, bytes: &[u8]) -> Result<usize> {
+    fn write_folio(&self, pos: u64, bytes: &[u8], how: &Writer) -> Result<usize> {
         let mapping = self.mapping();
         let index = (pos >> BLOCK_SHIFT) as usize;
         loop {
@@ -142,8 +196,11 @@ impl InternalFile {
                     drop(read_folio(mapping, index)?);
                     continue;
                 }
+                if how.stable {
+                    bindings::vexfs_helper_folio_wait_writeback(folio);
+                }
                 let to: *mut u8 = bindings::vexfs_helper_folio_address(folio).cast();
-                core::ptr::copy_nonoverlapping(bytes.as_ptr(), to.add(offset), n);
+                (how.copy)(to.add(offset), &bytes[..n]);
                 if whole {
                     bindings::vexfs_helper_folio_mark_uptodate(folio);
                 }
@@ -171,6 +228,48 @@ impl InternalFile {
             return Ok(());
         }
         self.0.write_and_wait(pos, pos.saturating_add(len - 1))
+    }
+
+    /// The folio that holds byte `pos`, if it is in the page cache and was checked.
+    #[allow(dead_code, reason = "the module has no indexes yet")]
+    pub(super) fn checked_folio(&self, pos: u64) -> Option<FolioRef> {
+        let index = (pos >> BLOCK_SHIFT) as usize;
+        // SAFETY: The inode lives. The folio comes back counted, or not at all.
+        let folio =
+            unsafe { bindings::vexfs_helper_filemap_get_folio_checked(self.mapping(), index) };
+        // SAFETY: The folio is uptodate, and its reference was made for us.
+        NonNull::new(folio).map(|folio| unsafe { FolioRef::from_raw(folio) })
+    }
+
+    /// The folio that holds byte `pos`, read if it has to be.
+    ///
+    /// # Errors
+    ///
+    /// EIO, ENOMEM, EINTR; ESTALE if the file does not reach there.
+    ///
+    /// # Context
+    ///
+    /// May sleep; do not hold a transaction or a metadata lock.
+    pub(super) fn folio(&self, pos: u64) -> Result<FolioRef> {
+        let index = (pos >> BLOCK_SHIFT) as usize;
+        if let Some(folio) = cached_folio(&self.0, index) {
+            return Ok(folio);
+        }
+        // Where the blocks are may change until they are read, unless this lock is held: those who
+        // cut the file, or give its blocks back, hold it exclusively.
+        let _invalidate = self.0.invalidate_lock_shared();
+        if pos >= self.0.size() {
+            return Err(estale());
+        }
+        read_folio(self.mapping(), index)
+    }
+
+    /// Says that `len` bytes at `pos` will be wanted soon. Does not wait.
+    #[allow(dead_code, reason = "the module has no indexes yet")]
+    pub(super) fn prefetch(&self, pos: u64, len: usize) {
+        let end = self.size().div_ceil(BLOCK) as usize;
+        // SAFETY: The mapping is that of an inode that we hold.
+        unsafe { bindings::vexfs_helper_mapping_prefetch(self.mapping(), pos as i64, len, end) };
     }
 
     /// A reader that goes through the file folio by folio, reading ahead.
@@ -206,17 +305,7 @@ impl Reader<'_> {
         unsafe {
             bindings::vexfs_helper_page_cache_readahead(mapping, &raw mut self.ra, index, count)
         };
-        let inode = self.file.inode();
-        if let Some(folio) = cached_folio(inode, index) {
-            return Ok(folio);
-        }
-        // Where the blocks are may change until they are read, unless this lock is held: those who
-        // cut the file, or give its blocks back, hold it exclusively.
-        let _invalidate = inode.invalidate_lock_shared();
-        if pos >= inode.size() {
-            return Err(estale());
-        }
-        read_folio(inode.mapping(), index)
+        self.file.folio(pos)
     }
 
     /// Copies bytes out, from `pos` on; returns how many there were before the end of file.

@@ -3,7 +3,7 @@
 //! The distance kernels of `fs/simd`, which compute with floating point: an object of its own,
 //! called inside of FPU sections, numbers as bits.
 
-use super::{bindings, folio::FolioRef};
+use super::{bindings, folio::FolioRef, fpu};
 use core::ops::Range;
 use kernel::prelude::*;
 
@@ -42,7 +42,7 @@ struct RawScan {
 // Floats are f32 bits here: the signatures have pointers and integers only.
 extern "C" {
     fn vexfs_simd_scan(scan: *const RawScan);
-    fn vexfs_simd_prepare(from: *const u8, dim: u32, metric: u32, to: *mut u32) -> u32;
+    pub(super) fn vexfs_simd_prepare(from: *const u8, dim: u32, metric: u32, to: *mut u32) -> u32;
     fn vexfs_simd_encode(from: *const u8, dim: u32, elem: u32, metric: u32, to: *mut u8) -> u32;
     fn vexfs_simd_decode(from: *const u8, dim: u32, elem: u32, to: *mut u8);
     fn vexfs_simd_exact(
@@ -56,14 +56,15 @@ extern "C" {
     fn vexfs_simd_score(key: u64, metric: u32) -> u32;
 }
 
-/// Runs `f` with the FPU's registers free for use. `f` must not sleep.
-fn with_fpu<T>(f: impl FnOnce() -> T) -> T {
-    // SAFETY: In process context, and `f` does not nest another section.
-    unsafe { bindings::vexfs_helper_kernel_fpu_begin() };
-    let result = f();
-    // SAFETY: The section was begun above.
-    unsafe { bindings::vexfs_helper_kernel_fpu_end() };
-    result
+/// The best instruction set of this processor.
+pub(super) fn level() -> u32 {
+    // SAFETY: It only looks at what the boot found out.
+    let simd = unsafe { bindings::vexfs_helper_cpu_simd() };
+    if simd & NEEDED == NEEDED {
+        LEVEL_AVX2
+    } else {
+        LEVEL_PLAIN
+    }
 }
 
 /// Vectors of one shape: dimension, type, metric.
@@ -115,18 +116,11 @@ impl Queries {
 impl Kernels {
     /// For vectors of `dim` elements; `elem` and `metric` as the ABI numbers them.
     pub(crate) fn new(dim: u32, elem: u32, metric: u32) -> Self {
-        // SAFETY: It only looks at what the boot found out.
-        let simd = unsafe { bindings::vexfs_helper_cpu_simd() };
-        let level = if simd & NEEDED == NEEDED {
-            LEVEL_AVX2
-        } else {
-            LEVEL_PLAIN
-        };
         Kernels {
             dim,
             elem,
             metric,
-            level,
+            level: level(),
         }
     }
 
@@ -160,7 +154,7 @@ impl Kernels {
             .zip(prepared.chunks_exact_mut(padded))
         {
             // SAFETY: `from` has `dim` f32, `to` has `dim` rounded up.
-            let norm = with_fpu(|| unsafe {
+            let norm = fpu::section(|| unsafe {
                 vexfs_simd_prepare(from.as_ptr(), self.dim, self.metric, to.as_mut_ptr())
             });
             if norm == u32::MAX {
@@ -185,7 +179,7 @@ impl Kernels {
             return Err(EINVAL);
         }
         // SAFETY: The lengths were checked.
-        let bad = with_fpu(|| unsafe {
+        let bad = fpu::section(|| unsafe {
             vexfs_simd_encode(
                 from.as_ptr(),
                 self.dim,
@@ -210,7 +204,7 @@ impl Kernels {
             return Err(EINVAL);
         }
         // SAFETY: The lengths were checked.
-        with_fpu(|| unsafe {
+        fpu::section(|| unsafe {
             vexfs_simd_decode(from.as_ptr(), self.dim, self.elem, to.as_mut_ptr())
         });
         Ok(())
@@ -226,7 +220,7 @@ impl Kernels {
             return Err(EINVAL);
         }
         // SAFETY: The lengths were checked.
-        Ok(with_fpu(|| unsafe {
+        Ok(fpu::section(|| unsafe {
             vexfs_simd_exact(
                 query.as_ptr(),
                 vector.as_ptr(),
@@ -240,13 +234,13 @@ impl Kernels {
     /// The 32-bit key that no optimistic key of a better vector is above.
     pub(crate) fn bound(&self, key: u64) -> u32 {
         // SAFETY: It has no requirements but the FPU.
-        with_fpu(|| unsafe { vexfs_simd_bound(key) })
+        fpu::section(|| unsafe { vexfs_simd_bound(key) })
     }
 
     /// The bits of the score that a user gets for a true key.
     pub(crate) fn score(&self, key: u64) -> u32 {
         // SAFETY: It has no requirements but the FPU.
-        with_fpu(|| unsafe { vexfs_simd_score(key, self.metric) })
+        fpu::section(|| unsafe { vexfs_simd_score(key, self.metric) })
     }
 
     /// How many vectors one FPU section takes with so many queries.
@@ -331,7 +325,7 @@ impl Kernels {
         // SAFETY: `Queries::some` took as many queries as norms, the keys were checked above, the
         // callers have checked the vectors. The level was found out when `self` was made. Vectors
         // that change meanwhile are only read, as raw memory, by code that takes any bytes.
-        with_fpu(|| unsafe { vexfs_simd_scan(&scan) });
+        fpu::section(|| unsafe { vexfs_simd_scan(&scan) });
     }
 }
 

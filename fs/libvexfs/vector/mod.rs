@@ -21,8 +21,6 @@
 //! in batches and looks again before it lets a hit in.
 
 pub mod collection;
-// Not wired into the module yet.
-#[cfg(not(vexfs_kernel))]
 pub mod index;
 pub mod memo;
 pub mod record;

@@ -33,7 +33,10 @@ pub const DEGREE: usize = 32;
 /// Bytes of a page.
 pub const PAGE: usize = 4096;
 
-const HEADER: usize = 64;
+/// Bytes of a page's header.
+pub const HEADER: usize = 64;
+/// Where the sequence is in a header, a word of four bytes.
+pub const SEQUENCE: usize = 20;
 const SLOTS: usize = 64;
 const LENGTHS: usize = 192;
 const A: usize = 320;
@@ -144,12 +147,39 @@ impl Shape {
             })
     }
 
+    /// Looks at whole pages that were just read from a medium, from byte `at` of the index's inode
+    /// on. What pretends to be a node and was damaged is none afterwards. Returns how many such
+    /// pages or regions there were.
+    pub fn cleanse(&self, at: u64, bytes: &mut [u8]) -> usize {
+        let (pages, per_page) = (self.pages() as u64, self.per_page() as u64);
+        let mut damaged = 0;
+        for (i, page) in bytes.chunks_exact_mut(PAGE).enumerate() {
+            let page_number = at / PAGE as u64 + i as u64;
+            let node = page_number.checked_div(pages).unwrap_or(0);
+            let number = (page_number - node * pages) as usize;
+            let length = if pages == 1 { self.stored() } else { PAGE };
+            // The length is a constant or more.
+            for (slot, region) in (node * per_page..).zip(page.chunks_exact_mut(length)) {
+                let Ok(slot) = u32::try_from(slot) else {
+                    continue;
+                };
+                if self.is_ours(region, slot, number)
+                    && le32(region, 0) != crc32c(self.seed, region.get(4..).unwrap_or(&[]))
+                {
+                    region.get_mut(..HEADER).unwrap_or(&mut []).fill(0);
+                    damaged += 1;
+                }
+            }
+        }
+        damaged
+    }
+
     /// Whether a header is that of a slot's page.
     fn is_ours(&self, page: &[u8], slot: u32, number: usize) -> bool {
         le32(page, 4) == self.collection
             && le32(page, 8) == self.build
             && le32(page, 12) == slot
-            && le32(page, 20) & 1 == 0
+            && le32(page, SEQUENCE) & 1 == 0
             && usize::from(le16(page, 24)) <= DEGREE
             && usize::from(le16(page, 26)) == number
     }
@@ -226,9 +256,9 @@ impl Image {
         let Some(first) = self.stored.first_chunk::<PAGE>() else {
             return false;
         };
-        let (generation, sequence) = (le32(first, 16), le32(first, 20));
+        let (generation, sequence) = (le32(first, 16), le32(first, SEQUENCE));
         for (number, page) in self.stored.chunks(PAGE).enumerate() {
-            let agrees = le32(page, 16) == generation && le32(page, 20) == sequence;
+            let agrees = le32(page, 16) == generation && le32(page, SEQUENCE) == sequence;
             if !agrees || !shape.is_ours(page, slot, number) {
                 return false;
             }
@@ -287,8 +317,8 @@ impl Image {
 
     /// Checksums it and cuts it into pages.
     pub fn seal(&mut self, shape: &Shape) -> &[u8] {
-        let sequence = le32(&self.bytes, 20).wrapping_add(2);
-        put32(&mut self.bytes, 20, sequence);
+        let sequence = le32(&self.bytes, SEQUENCE).wrapping_add(2);
+        put32(&mut self.bytes, SEQUENCE, sequence);
         if shape.pages() == 1 {
             put(&mut self.stored, 0, &self.bytes);
         } else {

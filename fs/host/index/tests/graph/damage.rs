@@ -3,7 +3,8 @@
 //! Damage costs recall. It never gives a hit that is none, and never a panic.
 
 use super::world::{bytes, Random, World};
-use vexfs::libvexfs::vector::index::Params;
+use vexfs::libvexfs::vector::index::node::{Image, HEADER, PAGE};
+use vexfs::libvexfs::vector::index::{Params, Shape};
 use vexfs::libvexfs::vector::{Element, Metric};
 use vexfs_index::Kernels;
 
@@ -42,6 +43,49 @@ fn scribble(random: &mut Random, region: &mut [u8]) {
             0 => 0xff,
             _ => random.next() as u8,
         };
+    }
+}
+
+/// What a page cache does with what it read: only what was damaged goes, whatever part of the
+/// index it begins with.
+#[test]
+fn cleansing_takes_the_damaged_alone() {
+    for dim in [8, 100, 384, 700, 2000] {
+        let shape = Shape::new(3, 9, 77, dim, 4);
+        let mut image = Image::new(&shape).unwrap();
+        let vector = vec![0x11; shape.vector()];
+        let count = 12u32;
+        let end = shape.offset(count) as usize + shape.stored();
+        let mut bytes = vec![0u8; end.next_multiple_of(PAGE)];
+        // Slot 5 is empty, slot 7 of another build.
+        for slot in (0..count).filter(|slot| *slot != 5) {
+            let other = Shape { build: 8, ..shape };
+            let shape = if slot == 7 { &other } else { &shape };
+            image.begin(shape, slot, slot + 1, &vector, 0);
+            let at = shape.offset(slot) as usize;
+            bytes[at..at + shape.stored()].copy_from_slice(image.seal(shape));
+        }
+        let good = bytes.clone();
+        for first in 0..shape.pages() * 2 {
+            assert_eq!(
+                shape.cleanse((first * PAGE) as u64, &mut bytes[first * PAGE..]),
+                0
+            );
+            assert!(bytes == good, "dim {dim}: nothing was damaged");
+        }
+        let at = shape.offset(4) as usize;
+        // In the last page of the node.
+        let last = (shape.pages() - 1) * PAGE;
+        bytes[at + last + 70] ^= 4;
+        let mut expected = bytes.clone();
+        expected[at + last..at + last + HEADER].fill(0);
+        assert_eq!(shape.cleanse(0, &mut bytes), 1, "dim {dim}");
+        assert!(
+            bytes == expected,
+            "dim {dim}: more than the damaged page changed"
+        );
+        assert!(!shape.verify(4, &bytes[at..at + shape.stored()]));
+        assert!(shape.verify(3, &bytes[shape.offset(3) as usize..][..shape.stored()]));
     }
 }
 
