@@ -305,6 +305,7 @@ void vexfs_helper_poll_wait(struct file *file, struct wait_queue_head *wq,
 void vexfs_helper_init_work(struct work_struct *work, work_func_t func);
 bool vexfs_helper_queue_work(struct workqueue_struct *wq,
 			     struct work_struct *work);
+void vexfs_helper_queue_background(struct work_struct *work);
 struct workqueue_struct *vexfs_helper_alloc_workqueue(const char *name,
 						      u32 flags,
 						      int max_active);

@@ -214,6 +214,11 @@ bool vexfs_helper_queue_work(struct workqueue_struct *wq,
 	return queue_work(wq, work);
 }
 
+void vexfs_helper_queue_background(struct work_struct *work)
+{
+	queue_work(system_dfl_wq, work);
+}
+
 struct workqueue_struct *vexfs_helper_alloc_workqueue(const char *name,
 						      u32 flags, int max_active)
 {

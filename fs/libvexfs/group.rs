@@ -313,7 +313,7 @@ impl<S: Store> Fs<S> {
         value: &[u8],
         replace: bool,
     ) -> Result {
-        core.busy.settle(self.store.committed());
+        self.settle_group(core);
         let owner = core.owner(which);
         let mut header = GroupRoot::take(core, which);
         let root = RootMut {

@@ -56,7 +56,7 @@ pub use format::{Inode, Superblock, Time};
 pub use tree::{Owner, Root, RootMut};
 
 use crate::sync::Mutex;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use format::geometry::Geometry;
 use journal::{BlockMut, Store, Trans};
 use kernel::prelude::*;
@@ -75,6 +75,8 @@ pub struct Fs<S: Store> {
     reserve: AtomicU64,
     groups: group::Groups,
     counters: alloc::Counters,
+    /// What is freed is kept for [`Fs::freed_runs`].
+    discards: AtomicBool,
     quota: Option<quota::Quota>,
 }
 
@@ -103,6 +105,7 @@ impl<S: Store> Fs<S> {
             live,
             groups: group::Groups::new()?,
             counters: alloc::Counters::new(),
+            discards: AtomicBool::new(false),
             quota: None,
         };
         fs.load_groups()?;

@@ -5,7 +5,7 @@
 //! The journal is replayed by every mount that may write to the device, read-only ones too. A
 //! mount that may not (a read-only device, `norecovery`) reads what is there, and has no journal.
 
-use super::evict;
+use super::{evict, trim};
 use crate::libvexfs::{
     credits,
     dir::NAME_MAX,
@@ -57,7 +57,27 @@ pub(crate) fn open(sb: &SuperBlock, options: &Options) -> Result<Mount> {
     let mount = Mount::new(sb, fs, options)?;
     check_quota(&mount, options.quota)?;
     mount.fs.quota_enforce(options.quota);
+    set_discards(&mount, options.discard);
     Ok(mount)
+}
+
+/// Whether the device is to learn what is freed.
+pub(crate) fn set_discards(mount: &Mount, on: bool) {
+    let can = mount.sb().discard_granularity().is_some();
+    if on && !can {
+        mount.sb().log(
+            log::WARN,
+            format_args!("the device cannot discard, option discard does nothing"),
+        );
+    }
+    mount.fs.set_discards(on && can);
+}
+
+/// A transaction has committed. Called by the journal's own thread, which must not be held up.
+pub(crate) fn committed(mount: &Mount) {
+    if mount.fs.discards() {
+        mount.discards.queue();
+    }
 }
 
 /// Whether limits can hold for some types of owners (bits `1 << type`).
@@ -267,6 +287,8 @@ pub(crate) fn stop(mount: &Mount) {
             format_args!("not unmounted cleanly: error {}", -e.to_errno()),
         );
     }
+    // What the last commit freed.
+    trim::discard_freed(mount);
 }
 
 /// Changes a mount between read-only and writable. `thaw` lets the super block be written to.
@@ -390,6 +412,9 @@ pub(crate) fn show_options(mount: &Mount, show: &mut dyn FnMut(&str)) {
         if mount.fs.quota_enforced() & 1 << qtype != 0 {
             show(option);
         }
+    }
+    if mount.fs.discards() {
+        show(",discard");
     }
     if !mount.sb().has_acls() {
         show(",noacl");

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! FITRIM: the device learns which blocks are free.
+//! The device learns which blocks are free: by FITRIM, and by the option `discard`.
 
 use crate::libvexfs::errno::eopnotsupp;
-use crate::vfs::{bindings, inode::VexInode, ioctl::capable, iomap::BLOCK, sched};
+use crate::vfs::{
+    bindings, inode::VexInode, ioctl::capable, iomap::BLOCK, log, sched, super_block::Mount,
+};
 use kernel::prelude::*;
 
 /// What a caller wants to have discarded, in bytes.
@@ -48,4 +50,24 @@ pub(crate) fn trim(vi: &VexInode, range: Range) -> Result<u64> {
         sb.discard(bno, len)
     });
     Ok(vi.mount().judge(shown)?.saturating_mul(BLOCK))
+}
+
+/// Discards what was freed since the last call, if the mount is to.
+pub(crate) fn discard_freed(mount: &Mount) {
+    let sb = mount.sb();
+    let discarded = mount.fs.freed_runs(&mut |bno, len| {
+        sched::yield_if_needed();
+        // What was kept before the option was taken back is forgotten.
+        if !mount.fs.discards() || mount.check_running().is_err() {
+            return Ok(());
+        }
+        sb.discard(bno, len)
+    });
+    if let Err(e) = mount.judge(discarded) {
+        sb.log(
+            log::WARN,
+            format_args!("discarding failed and stops: error {}", -e.to_errno()),
+        );
+        mount.fs.set_discards(false);
+    }
 }

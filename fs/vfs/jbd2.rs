@@ -2,8 +2,9 @@
 
 //! The journal: jbd2 on the volume's own device, with absolute block numbers.
 
-use super::{bindings, buffer};
+use super::{bindings, buffer, super_block::Mount};
 use crate::libvexfs::journal::{Tid, BLOCK_SIZE};
+use crate::ops::mount;
 use core::ptr::NonNull;
 use kernel::{
     error::{from_err_ptr, to_result},
@@ -57,6 +58,25 @@ unsafe extern "C" fn frozen(
     unsafe { buffer::seal_at(seed, bindings::vexfs_helper_bh_blocknr(bh), data.cast()) };
 }
 
+/// # Safety
+///
+/// Called by jbd2 when a transaction of a journal that [`Journal::load`] made has committed.
+unsafe extern "C" fn committed(
+    journal: *mut bindings::journal_t,
+    _transaction: *mut bindings::transaction_t,
+) {
+    // SAFETY: `load` put the super block there. Its mount, if it has one, is freed after the
+    // journal, which takes no notice of later changes of the pointer.
+    let mount = unsafe {
+        let sb = (*journal).j_private.cast::<bindings::super_block>();
+        let mount = (&raw const (*sb).s_fs_info).read_volatile();
+        mount.cast::<Mount>().as_ref()
+    };
+    if let Some(mount) = mount {
+        mount::committed(mount);
+    }
+}
+
 /// A loaded journal. Dropping it commits, checkpoints and marks it empty, unless it was aborted.
 ///
 /// # Invariants
@@ -74,13 +94,15 @@ impl Journal {
     ///
     /// # Safety
     ///
-    /// `bdev` is an open device with block size [`BLOCK_SIZE`] that stays open as long as the
-    /// journal.
+    /// `sb` is valid, and has an open device with block size [`BLOCK_SIZE`] that stays open as long
+    /// as the journal; its mount, once it has one, is freed after the journal.
     pub(super) unsafe fn load(
-        bdev: *mut bindings::block_device,
+        sb: *mut bindings::super_block,
         start: u64,
         len: u64,
     ) -> Result<Self> {
+        // SAFETY: By this function's own requirement.
+        let bdev = unsafe { (*sb).s_bdev };
         // Absolute numbers: to jbd2 the journal ends at start + len, and its superblock says that
         // its log begins behind `start`.
         let end = start.checked_add(len).ok_or(EINVAL)?;
@@ -93,6 +115,12 @@ impl Journal {
         let journal = Journal(NonNull::new(journal).ok_or(ENOMEM)?);
         // SAFETY: By the type invariant; nothing uses the journal yet.
         to_result(unsafe { bindings::jbd2_journal_load(journal.as_ptr()) })?;
+
+        // SAFETY: By the type invariant; nothing is committed yet.
+        unsafe {
+            (*journal.as_ptr()).j_private = sb.cast();
+            (*journal.as_ptr()).j_commit_callback = Some(committed);
+        }
 
         // jbd2 thinks that the blocks before `start` belong to the log and would let a transaction
         // take a third of them too.

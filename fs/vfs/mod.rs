@@ -51,4 +51,5 @@ mod tables;
 pub(crate) mod uapi;
 pub(crate) mod user;
 pub(crate) mod wait;
+pub(crate) mod work;
 mod xattr;

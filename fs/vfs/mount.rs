@@ -84,13 +84,14 @@ const OPT_NORECOVERY: u8 = 1;
 const OPT_ACL: u8 = 2;
 const OPT_EMERGENCY_RO: u8 = 3;
 const OPT_NOQUOTA: u8 = 4;
+const OPT_DISCARD: u8 = 5;
 /// And the two numbers behind it: groups, projects.
-const OPT_USRQUOTA: u8 = 5;
+const OPT_USRQUOTA: u8 = 6;
 
 /// An option that also exists with "no" before it.
 const WITH_NO: u16 = bindings::fs_param_neg_with_no as u16;
 
-static PARAMETERS: Table<[bindings::fs_parameter_spec; 9]> = Table::new([
+static PARAMETERS: Table<[bindings::fs_parameter_spec; 10]> = Table::new([
     bindings::fs_parameter_spec {
         name: as_char_ptr_in_const_context(c"errors"),
         type_: Some(bindings::fs_param_is_string),
@@ -117,6 +118,12 @@ static PARAMETERS: Table<[bindings::fs_parameter_spec; 9]> = Table::new([
     bindings::fs_parameter_spec {
         name: as_char_ptr_in_const_context(c"noquota"),
         opt: OPT_NOQUOTA,
+        ..pin_init::zeroed()
+    },
+    bindings::fs_parameter_spec {
+        name: as_char_ptr_in_const_context(c"discard"),
+        opt: OPT_DISCARD,
+        flags: WITH_NO,
         ..pin_init::zeroed()
     },
     bindings::fs_parameter_spec {
@@ -152,6 +159,7 @@ struct Request {
     errors: Option<OnError>,
     norecovery: bool,
     acl: Option<bool>,
+    discard: Option<bool>,
     emergency_ro: bool,
     noquota: bool,
     // Bit `1 << type`: limits are to hold.
@@ -174,6 +182,7 @@ impl Request {
         match u8::try_from(opt)? {
             OPT_NORECOVERY => self.norecovery = true,
             OPT_ACL => self.acl = Some(!no),
+            OPT_DISCARD => self.discard = Some(!no),
             OPT_EMERGENCY_RO => self.emergency_ro = true,
             OPT_NOQUOTA => (self.noquota, self.quota) = (true, 0),
             opt if opt.wrapping_sub(OPT_USRQUOTA) < TYPES as u8 => {
@@ -308,6 +317,9 @@ unsafe extern "C" fn context_reconfigure(fc: *mut bindings::fs_context) -> c_int
         }
         request.set_flags(sb);
         mount.fs.quota_enforce(quota);
+        if let Some(discard) = request.discard {
+            mount::set_discards(mount, discard);
+        }
     }
     errno(result)
 }
@@ -325,6 +337,7 @@ unsafe extern "C" fn fill_super(
         errors: request.errors.unwrap_or(OnError::RemountRo),
         norecovery: request.norecovery,
         quota: request.quota,
+        discard: request.discard.unwrap_or(false),
     };
     block.set_acls(true);
     request.set_flags(block);
@@ -414,8 +427,9 @@ pub(super) unsafe fn drop_mount(sb: *mut bindings::super_block) {
     // SAFETY: By this function's own requirement; `fill` put the box there.
     unsafe {
         let mount = (*sb).s_fs_info.cast::<Mount>();
-        (*sb).s_fs_info = core::ptr::null_mut();
         if !mount.is_null() {
+            (*mount).discards.stop();
+            (&raw mut (*sb).s_fs_info).write_volatile(core::ptr::null_mut());
             drop(KBox::from_raw(mount));
         }
     }

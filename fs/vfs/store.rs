@@ -74,7 +74,7 @@ impl Store {
         }
         let journal = match layout.journal {
             // SAFETY: By this function's own requirement.
-            Some((start, len)) => Some(unsafe { Journal::load((*sb).s_bdev, start, len) }?),
+            Some((start, len)) => Some(unsafe { Journal::load(sb, start, len) }?),
             None => None,
         };
         // INVARIANT: By this function's own requirement.

@@ -9,13 +9,14 @@ use super::{
     jbd2::Journal,
     log,
     store::{Layout, Store},
+    work::Work,
 };
 use crate::libvexfs::{
     errno::euclean,
     journal::{Store as _, BLOCK_SIZE},
     Fs,
 };
-use crate::ops::{mount, staging::Staging, vector::Vectors};
+use crate::ops::{mount, staging::Staging, trim, vector::Vectors};
 use core::{
     fmt,
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
@@ -73,6 +74,8 @@ pub(crate) struct Options {
     pub(crate) norecovery: bool,
     /// `usrquota`, `grpquota`, `prjquota`: bits `1 << type`.
     pub(crate) quota: u32,
+    /// `discard`: the device learns what is freed.
+    pub(crate) discard: bool,
 }
 
 /// A mounted VexFS. Lives from the mount until after the last inode is gone.
@@ -82,6 +85,8 @@ pub(crate) struct Mount {
     pub(crate) ioends: IoendQueue,
     /// The file system.
     pub(crate) fs: Fs<Store>,
+    /// Tells the device what was freed. The journal asks for it, to its end.
+    pub(crate) discards: Work,
     /// Recalls and archive requests, for agents.
     pub(crate) staging: Staging,
     /// Collections of vectors.
@@ -109,6 +114,7 @@ impl Mount {
         Ok(Mount {
             ioends: IoendQueue::new()?,
             fs,
+            discards: Work::new(sb, trim::discard_freed)?,
             staging: Staging::new(sb)?,
             vectors: Vectors::new()?,
             norecovery: options.norecovery,

@@ -260,24 +260,55 @@ test_direct_rules() { range direct "$mnt/direct"; }
 
 test_uring() { python3 "$suites/data_uring.py" "$mnt/u" && again; }
 
-test_trim() { # what is free is discarded, and nothing else
+# A device that gives back what is discarded: its image is $WORK/t/image.
+sparse_up() { # [OPTIONS]
 	down
 	[ -e /dev/loop0 ] || modprobe loop
 	mkdir -p "$WORK/t" && mount -t tmpfs -o size=700m none "$WORK/t" && truncate -s 1G "$WORK/t/image" || return
+	loop=$(losetup -f --show "$WORK/t/image") && mkfs.vexfs -q "$loop" && mount -t vexfs "$@" "$loop" "$mnt"
+}
+
+sparse_down() {
+	umount "$mnt" && fsck.vexfs -n "$loop" && losetup -d "$loop" && umount "$WORK/t" && up
+}
+
+sparse_mib() { du -m "$WORK/t/image" | cut -f1; }
+
+test_trim() { # what is free is discarded, and nothing else
 	local loop before after
-	loop=$(losetup -f --show "$WORK/t/image") && mkfs.vexfs -q "$loop" && mount -t vexfs "$loop" "$mnt" || return
+	sparse_up || return
 	op pattern "$mnt/kept" 33333333 7 && dd if=/dev/urandom of="$mnt/big" bs=1M count=100 status=none && sync || return
-	before=$(du -m "$WORK/t/image" | cut -f1)
+	before=$(sparse_mib)
 	rm "$mnt/big"
 	fstrim -v "$mnt" && fstrim -v -o 4096 -l 50000000 -m 65536 "$mnt" || return
 	# The first one may have run before the removal was committed.
 	sync && fstrim "$mnt" || return
-	after=$(du -m "$WORK/t/image" | cut -f1)
+	after=$(sparse_mib)
 	echo "$before MiB before, $after after"
 	[ "$after" -le $((before - 95)) ] || return
 	echo 3 >/proc/sys/vm/drop_caches
-	op verify "$mnt/kept" 33333333 7 && umount "$mnt" && fsck.vexfs -n "$loop" || return
-	losetup -d "$loop" && umount "$WORK/t" && up
+	op verify "$mnt/kept" 33333333 7 && sparse_down
+}
+
+test_discard() { # what is freed is discarded when that is committed
+	local loop before i
+	sparse_up -o discard && grep -q " $mnt vexfs .*discard" /proc/mounts || return
+	op pattern "$mnt/kept" 33333333 7 || return
+	for i in 1 2 3; do dd if=/dev/urandom of="$mnt/big$i" bs=1M count=60 status=none || return; done
+	sync && before=$(sparse_mib)
+	rm "$mnt/big1" && sync || return
+	for i in $(seq 100); do
+		[ "$(sparse_mib)" -gt $((before - 55)) ] || break
+		sleep 0.1
+	done
+	[ "$(sparse_mib)" -le $((before - 55)) ] || return
+	# What was freed just before unmounting too, but nothing without the option.
+	mount -o remount,nodiscard "$mnt" && ! grep -q " $mnt vexfs .*discard" /proc/mounts || return
+	before=$(sparse_mib)
+	rm "$mnt/big2" && sync && sleep 1 && [ "$(sparse_mib)" -ge "$before" ] || return
+	mount -o remount,discard "$mnt" && rm "$mnt/big3" && umount "$mnt" || return
+	[ "$(sparse_mib)" -le $((before - 55)) ] || return
+	mount -t vexfs "$loop" "$mnt" && op verify "$mnt/kept" 33333333 7 && sparse_down
 }
 
 # --- Running them -------------------------------------------------------------
@@ -294,6 +325,6 @@ data_test() {
 
 for name in ${DATA_TESTS:-trees fsx fsx_direct fsx_many sparse append direct \
 	mmap rwf nowait extents seek unlinked truncate_big enospc fallocate \
-	fallocate_stale fallocate_offline where swap direct_rules uring trim}; do
+	fallocate_stale fallocate_offline where swap direct_rules uring trim discard}; do
 	t "$name" data_test "$name"
 done

@@ -64,6 +64,8 @@ pub(crate) struct Busy {
     claims: KVec<Place>,
     /// The newest commit that was taken note of.
     seen: Option<Tid>,
+    /// What has committed and the device is to be told of: bitmaps of regions.
+    committed: KVec<(u32, KVec<u64>)>,
 }
 
 impl Busy {
@@ -75,6 +77,7 @@ impl Busy {
             total: 0,
             claims: KVec::new(),
             seen: None,
+            committed: KVec::new(),
         }
     }
 
@@ -162,8 +165,8 @@ impl Busy {
         Ok(())
     }
 
-    /// Forgets what has committed.
-    pub(crate) fn settle(&mut self, committed: Tid) {
+    /// Forgets what has committed, or keeps it for [`Busy::take_committed`].
+    pub(crate) fn settle(&mut self, committed: Tid, keep: bool) {
         if self.seen == Some(committed) {
             return;
         }
@@ -172,12 +175,16 @@ impl Busy {
             self.all_until = None;
         }
         let mut total = 0;
+        let kept = &mut self.committed;
         self.regions.retain(|r| {
             for freed in &mut r.freed {
-                match freed {
-                    Some(f) if tid_geq(committed, f.tid) => *freed = None,
-                    Some(f) => total += u64::from(f.count),
-                    None => {}
+                match freed.take() {
+                    Some(f) if !tid_geq(committed, f.tid) => {
+                        total += u64::from(f.count);
+                        *freed = Some(f);
+                    }
+                    Some(f) if keep => keep_bits(kept, r.region, f.bits),
+                    _ => {}
                 }
             }
             r.freed.iter().any(Option::is_some)
@@ -190,6 +197,12 @@ impl Busy {
             }
         }
         self.total = total;
+    }
+
+    /// What was kept since the last call: regions, and which of their blocks were freed. Some of
+    /// it may be in use again.
+    pub(crate) fn take_committed(&mut self) -> KVec<(u32, KVec<u64>)> {
+        core::mem::replace(&mut self.committed, KVec::new())
     }
 
     /// How many blocks are busy.
@@ -219,6 +232,18 @@ impl Busy {
             region,
             freed,
         }
+    }
+}
+
+/// Adds to what is kept. It is forgotten if there is no memory for it.
+fn keep_bits(kept: &mut KVec<(u32, KVec<u64>)>, region: u32, bits: KVec<u64>) {
+    match kept.iter_mut().find(|(number, _)| *number == region) {
+        Some((_, known)) => {
+            for (word, more) in known.iter_mut().zip(bits.iter()) {
+                *word |= more;
+            }
+        }
+        None => drop(kept.push((region, bits), GFP_KERNEL)),
     }
 }
 
@@ -274,14 +299,14 @@ mod tests {
         busy.add(3, 100, 28, 7);
         busy.add(3, 10, 1, 8);
         busy.add(1, 0, 5, 8);
-        busy.settle(6);
+        busy.settle(6, false);
         assert_eq!(busy.region(3).count(), 29);
         assert_eq!(busy.region(3).word(0), 1 << 10);
         assert_eq!(busy.region(3).word(1), !0 << 36);
-        busy.settle(7);
+        busy.settle(7, false);
         assert_eq!(busy.region(3).count(), 1);
         assert_eq!(busy.region(1).count(), 5);
-        busy.settle(8);
+        busy.settle(8, false);
         assert!(busy.is_empty());
     }
 
@@ -295,7 +320,7 @@ mod tests {
         };
         busy.claim(place).unwrap();
         busy.add(2, 0, 1, 7);
-        busy.settle(7);
+        busy.settle(7, false);
         assert!(busy.is_empty());
         assert_eq!((busy.total(), busy.region(2).count()), (10, 10));
         assert_eq!(busy.region(2).word(0), 0xf << 60);
@@ -324,10 +349,10 @@ mod tests {
         // No room for one more: now all of the group is busy.
         none(&mut busy, 0, 0, 1, u32::MAX);
         assert!(busy.all());
-        busy.settle(u32::MAX - 1);
+        busy.settle(u32::MAX - 1, false);
         assert!(busy.all());
         assert_eq!(busy.region(2).count(), 0);
-        busy.settle(0);
+        busy.settle(0, false);
         assert!(!busy.all() && busy.is_empty());
     }
 }

@@ -225,7 +225,7 @@ impl<S: Store> Fs<S> {
                     continue;
                 }
                 let mut core = group.core.lock();
-                core.busy.settle(self.store.committed());
+                self.settle_group(&mut core);
                 if core.busy.all() {
                     continue;
                 }
@@ -271,6 +271,11 @@ impl<S: Store> Fs<S> {
         self.free_data(t, bno, 1)
     }
 
+    /// Takes note of what has committed.
+    pub(crate) fn settle_group(&self, core: &mut GroupCore) {
+        core.busy.settle(self.store.committed(), self.discards());
+    }
+
     /// After `ENOSPC`: if freed blocks only wait for their transaction to commit, commits
     /// it and says true. No transaction may be open in the calling thread.
     ///
@@ -278,11 +283,10 @@ impl<S: Store> Fs<S> {
     ///
     /// What committing returns.
     pub fn settle(&self) -> Result<bool> {
-        let committed = self.store.committed();
         for number in 0..self.group_count() {
             let group = self.group(number)?;
             let mut core = group.core.lock();
-            core.busy.settle(committed);
+            self.settle_group(&mut core);
             if !core.busy.is_empty() {
                 drop(core);
                 self.store.commit()?;

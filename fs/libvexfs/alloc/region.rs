@@ -341,7 +341,7 @@ impl<S: Store> Fs<S> {
         }
         self.apply(t, core, &region, bit, len, false)?;
         core.busy.add(number, bit, len, t.tid());
-        core.busy.settle(self.store.committed());
+        self.settle_group(core);
         Ok(())
     }
 }

@@ -111,7 +111,7 @@ impl<S: Store> Fs<S> {
                 continue;
             }
             let mut core = group.core.lock();
-            core.busy.settle(self.store.committed());
+            self.settle_group(&mut core);
             let goal = if i == 0 {
                 goal
             } else {

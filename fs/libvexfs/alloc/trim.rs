@@ -5,6 +5,7 @@
 use super::bitmap;
 use crate::libvexfs::journal::{Block, Store};
 use crate::libvexfs::Fs;
+use core::sync::atomic::Ordering;
 use kernel::prelude::*;
 
 /// The longest run that is shown at a time, under the lock of its group: 32 MiB.
@@ -38,19 +39,54 @@ impl<S: Store> Fs<S> {
                 }
                 let first = (from.max(start) - start) as u32;
                 let last = (to.min(end) - start) as u32;
-                shown += self.free_runs_in(group, region, (first, last), least, f)?;
+                shown += self.free_runs_in(group, region, (first, last), least, &|_| !0, f)?;
             }
         }
         Ok(shown)
     }
 
-    /// The runs of one region, between two bits.
+    /// Whether [`Fs::freed_runs`] is to have something to show.
+    pub fn set_discards(&self, on: bool) {
+        self.discards.store(on, Ordering::Relaxed);
+    }
+
+    /// Whether it is.
+    pub fn discards(&self) -> bool {
+        self.discards.load(Ordering::Relaxed)
+    }
+
+    /// Shows what was freed and has committed since the last call, and is still free, as
+    /// [`Fs::free_runs`] does. What there was no memory for is left out.
+    ///
+    /// # Errors
+    ///
+    /// As [`Fs::free_runs`].
+    pub fn freed_runs(&self, f: &mut dyn FnMut(u64, u64) -> Result) -> Result<u64> {
+        let g = self.geometry();
+        let mut shown = 0;
+        for group in 0..g.group_count {
+            let freed = {
+                let mut core = self.group(group)?.core.lock();
+                self.settle_group(&mut core);
+                core.busy.take_committed()
+            };
+            for (region, bits) in freed {
+                let len = g.region_len(group, region) as u32;
+                let wanted = |i: usize| bits.get(i).copied().unwrap_or(0);
+                shown += self.free_runs_in(group, region, (0, len), 1, &wanted, f)?;
+            }
+        }
+        Ok(shown)
+    }
+
+    /// The runs of one region, between two bits, of blocks that are `wanted`.
     fn free_runs_in(
         &self,
         group: u32,
         region: u32,
         (first, last): (u32, u32),
         least: u64,
+        wanted: &dyn Fn(usize) -> u64,
         f: &mut dyn FnMut(u64, u64) -> Result,
     ) -> Result<u64> {
         let start = self.geometry().region_start(group, region);
@@ -59,17 +95,18 @@ impl<S: Store> Fs<S> {
         while at < last {
             // Looked up anew for each piece: the lock was given up in between.
             let mut core = self.group(group)?.core.lock();
-            core.busy.settle(self.store.committed());
+            self.settle_group(&mut core);
             if core.busy.all() {
                 break;
             }
             let opened = self.open_region(&core, region)?;
             let busy = core.busy.region(region);
             let found = match &opened.bitmap {
-                None => next_run(&|i| busy.word(i), at, last),
+                None => next_run(&|i| busy.word(i) | !wanted(i), at, last),
                 Some(block) => {
                     let data = block.data();
-                    next_run(&|i| bitmap::word(&data, i) | busy.word(i), at, last)
+                    let taken = |i| bitmap::word(&data, i) | busy.word(i) | !wanted(i);
+                    next_run(&taken, at, last)
                 }
             };
             let Some((bit, len)) = found else { break };

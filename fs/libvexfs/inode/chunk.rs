@@ -209,7 +209,7 @@ impl<S: Store> Fs<S> {
     /// Makes a chunk of free inodes.
     fn new_chunk(&self, t: &mut S::Trans, core: &mut GroupCore, now: Time) -> Result<Chunk> {
         // The chunk and the nodes that its record may need, now and when it moves.
-        core.busy.settle(self.store.committed());
+        self.settle_group(core);
         let nodes = 2 * crate::libvexfs::credits::blocks::INSERT as u64;
         if self.spare_blocks(core) < CHUNK_BLOCKS + nodes
             || self.available_blocks() < CHUNK_BLOCKS + nodes

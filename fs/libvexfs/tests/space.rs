@@ -56,6 +56,44 @@ fn free_runs_are_free_and_committed() {
 }
 
 #[test]
+fn what_was_freed_is_shown_once_when_it_has_committed() {
+    let fs = fresh(1 << 16);
+    let freed = || {
+        let mut runs = Vec::new();
+        fs.freed_runs(&mut |bno, len| {
+            runs.push((bno, len));
+            Ok(())
+        })
+        .unwrap();
+        runs
+    };
+    let (bno, len) = with(&fs, 3, |t| fs.alloc_blocks(t, 0, 100, Mode::Normal)).unwrap();
+    let free = |at, n| with(&fs, 3, |t| fs.free_data(t, at, n)).unwrap();
+    // Nobody asked for it.
+    free(bno, 10);
+    fs.store.commit().unwrap();
+    assert_eq!(freed(), []);
+    fs.set_discards(true);
+    free(bno + 10, 20);
+    free(bno + 40, 10);
+    assert_eq!(freed(), []);
+    fs.store.commit().unwrap();
+    free(bno + 60, 10);
+    assert_eq!(freed(), [(bno + 10, 20), (bno + 40, 10)]);
+    assert_eq!(freed(), []);
+    // What is in use again is left alone, and so is what was freed once more since.
+    fs.store.commit().unwrap();
+    assert!(!fs.settle().unwrap());
+    let taken = with(&fs, 3, |t| fs.alloc_blocks(t, bno + 60, 5, Mode::Normal));
+    assert_eq!(taken.unwrap(), (bno + 60, 5));
+    free(bno + 60, 1);
+    assert_eq!(freed(), [(bno + 65, 5)]);
+    fs.store.commit().unwrap();
+    assert_eq!(freed(), [(bno + 60, 1)]);
+    assert_eq!(bno + len, bno + 100);
+}
+
+#[test]
 fn a_new_volume_has_the_free_blocks_that_its_bitmaps_say() {
     for blocks in [1 << 14, (1 << 14) + 777, 300_000] {
         let fs = fresh(blocks);
