@@ -253,7 +253,6 @@ void vexfs_helper_inode_lock_downgrade(struct inode *inode);
 struct folio *vexfs_helper_filemap_get_folio_write(
 	struct address_space *mapping, pgoff_t index, size_t len);
 void vexfs_helper_folio_mark_uptodate(struct folio *folio);
-/* Read ahead of a reader that is about to use count pages from index on. */
 /*
  * The folio if it is in the cache, uptodate, and marked by the next function;
  * one that is not is NULL, and whoever wants it goes the long way.
@@ -271,9 +270,11 @@ void vexfs_helper_folio_wait_writeback(struct folio *folio);
  */
 void vexfs_helper_mapping_prefetch(struct address_space *mapping, loff_t pos,
 				   size_t len, pgoff_t end);
-void vexfs_helper_page_cache_readahead(struct address_space *mapping,
-				       struct file_ra_state *ra,
-				       pgoff_t index, unsigned long count);
+/* Read ahead of a reader that is about to use count pages from index on. How many pages came. */
+unsigned long vexfs_helper_page_cache_readahead(struct address_space *mapping,
+						struct file_ra_state *ra,
+						pgoff_t index,
+						unsigned long count);
 u64 vexfs_helper_vmf_pgoff(const struct vm_fault *vmf);
 struct folio *vexfs_helper_vmf_folio(const struct vm_fault *vmf);
 /* Whether the fault may drop its lock, sleep and be tried again. */

@@ -434,19 +434,23 @@ void vexfs_helper_mapping_prefetch(struct address_space *mapping, loff_t pos,
 	}
 }
 
-void vexfs_helper_page_cache_readahead(struct address_space *mapping,
-				       struct file_ra_state *ra,
-				       pgoff_t index, unsigned long count)
+unsigned long vexfs_helper_page_cache_readahead(struct address_space *mapping,
+						struct file_ra_state *ra,
+						pgoff_t index,
+						unsigned long count)
 {
+	unsigned long before = READ_ONCE(mapping->nrpages), after;
 	struct folio *folio = filemap_get_folio(mapping, index);
 
 	if (IS_ERR(folio)) {
 		page_cache_sync_readahead(mapping, ra, NULL, index, count);
-		return;
+	} else {
+		if (folio_test_readahead(folio))
+			page_cache_async_readahead(mapping, ra, NULL, folio, count);
+		folio_put(folio);
 	}
-	if (folio_test_readahead(folio))
-		page_cache_async_readahead(mapping, ra, NULL, folio, count);
-	folio_put(folio);
+	after = READ_ONCE(mapping->nrpages);
+	return after > before ? after - before : 0;
 }
 
 u64 vexfs_helper_vmf_pgoff(const struct vm_fault *vmf)

@@ -3,19 +3,25 @@
 //! Vectors: collections, records and the exact search, by ioctl.
 //!
 //! - [`collection`]: what there is. [`put`]: records go in. [`record`]: they come out again.
-//! - [`search`]: the pass over all vectors. [`sight`]: which files the caller may see.
+//! - [`search`]: plan, run, tell. [`request`]: what is asked for. [`scan`]: the pass over all vectors.
+//!   [`trace`]: how it went.
+//! - [`admission`]: which records may be hits. [`sight`]: which files the caller may see.
 //! - [`reap`]: records of files that are gone.
 //!
 //! Locks: whoever changes a collection holds its lock of [`Vectors`], taken after the mount's write
 //! access and before everything else; with it no inode is looked up or let go, because the last
 //! reference to an unlinked one takes that lock to remove its records. A search holds nothing while it computes.
 
+mod admission;
 mod collection;
 mod put;
 mod reap;
 mod record;
+mod request;
+mod scan;
 mod search;
 mod sight;
+mod trace;
 
 pub(crate) use reap::forget_owner;
 
@@ -50,6 +56,10 @@ const _: () = {
     assert!(size_of::<bindings::vexfs_delete>() >= 40);
     assert!(size_of::<bindings::vexfs_list>() >= 40);
     assert!(size_of::<bindings::vexfs_search>() >= 56);
+    assert!(size_of::<bindings::vexfs_cursor>() >= 24);
+    assert!(size_of::<bindings::vexfs_explain>() >= 176);
+    assert!(size_of::<bindings::vexfs_filter>() >= 40);
+    assert!(size_of::<bindings::vexfs_filter_insn>() >= 16);
 };
 
 /// Locks that collections share, by id.

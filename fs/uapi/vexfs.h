@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
 /*
- * The ioctl ABI of VexFS. This file, with vexfs_staging.h, is the one source of
- * truth: the module's bindings are generated from it, and vexctl's are compared
- * with it by a test.
+ * The ioctl ABI of VexFS. This file, with vexfs_search.h and vexfs_staging.h, is
+ * the one source of truth: the module's bindings are generated from it, and
+ * vexctl's are compared with it by a test.
  *
  * Rules that every call follows:
  *
@@ -303,38 +303,9 @@ struct vexfs_list {
 #define VEXFS_LIST_OWNER		0x1	/* in */
 #define VEXFS_LIST_END			0x2	/* out */
 
-/* --- Vectors: search ----------------------------------------------------- */
+/* --- Vectors: search and filters ------------------------------------------ */
 
-/*
- * VEXFS_IOC_SEARCH: the k best records for each of `queries` vectors, best
- * first; equal scores by slot. The search is exact.
- *
- * A hit is a record whose file exists, that the caller may read, and that a
- * path leads to from the root of the descriptor's mount (see VEXFS_IOC_PATH).
- * With VEXFS_SEARCH_SUBTREE it must lie below the directory that the descriptor
- * is of, or be the very file. Files on tape are found, and never recalled.
- *
- * ENOENT: no such collection. EINVAL: dim is not the collection's; k or queries
- *	is 0; a query is not a vector that a put would take. E2BIG: k above
- *	VEXFS_MAX_K, queries above VEXFS_MAX_QUERIES, or queries * k above
- *	VEXFS_MAX_HITS.
- */
-struct vexfs_search {
-	__u32	size;
-	__u32	flags;		/* in: VEXFS_SEARCH_* */
-	__u32	collection;	/* in: id */
-	__u32	dim;		/* in */
-	__u32	queries;	/* in: number of queries */
-	__u32	k;		/* in: hits for each */
-	__u64	vectors;	/* in: const float *, queries * dim */
-	__u64	hits;		/* in: struct vexfs_record *, queries * k: query q's at q * k */
-	__u64	counts;		/* in: __u32 *, hits found for each query */
-	__u32	hit_size;	/* in: sizeof(struct vexfs_record) */
-	__u32	reserved;
-};
-
-#define VEXFS_SEARCH_SUBTREE		0x1
-#define VEXFS_SEARCH_EXACT		0x2	/* what it does in any case, for now */
+#include "vexfs_search.h"
 
 /* --- Staging -------------------------------------------------------------- */
 
@@ -354,6 +325,7 @@ struct vexfs_search {
 #define VEXFS_NR_DELETE			0x1b
 #define VEXFS_NR_LIST			0x1c
 #define VEXFS_NR_SEARCH			0x20
+#define VEXFS_NR_FILTER			0x21
 #define VEXFS_NR_STAGE_ATTACH		0x40
 #define VEXFS_NR_STAGE_ARCHIVE		0x41
 #define VEXFS_NR_STAGE_RELEASE		0x42
@@ -379,6 +351,7 @@ struct vexfs_search {
 #define VEXFS_IOC_DELETE		_IO(VEXFS_IOC_MAGIC, VEXFS_NR_DELETE)
 #define VEXFS_IOC_LIST			_IO(VEXFS_IOC_MAGIC, VEXFS_NR_LIST)
 #define VEXFS_IOC_SEARCH		_IO(VEXFS_IOC_MAGIC, VEXFS_NR_SEARCH)
+#define VEXFS_IOC_FILTER		_IO(VEXFS_IOC_MAGIC, VEXFS_NR_FILTER)
 #define VEXFS_IOC_STAGE_ATTACH		_IO(VEXFS_IOC_MAGIC, VEXFS_NR_STAGE_ATTACH)
 #define VEXFS_IOC_STAGE_ARCHIVE		_IO(VEXFS_IOC_MAGIC, VEXFS_NR_STAGE_ARCHIVE)
 #define VEXFS_IOC_STAGE_RELEASE		_IO(VEXFS_IOC_MAGIC, VEXFS_NR_STAGE_RELEASE)

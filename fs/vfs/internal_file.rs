@@ -277,7 +277,11 @@ impl InternalFile {
         let mut ra = pin_init::zeroed();
         // SAFETY: The state is ours, the mapping that of an inode that we hold.
         unsafe { bindings::file_ra_state_init(&raw mut ra, self.mapping()) };
-        Reader { file: self, ra }
+        Reader {
+            file: self,
+            ra,
+            missed: 0,
+        }
     }
 }
 
@@ -285,6 +289,7 @@ impl InternalFile {
 pub(crate) struct Reader<'a> {
     file: &'a InternalFile,
     ra: bindings::file_ra_state,
+    missed: u64,
 }
 
 impl Reader<'_> {
@@ -302,10 +307,16 @@ impl Reader<'_> {
         let index = (pos >> BLOCK_SHIFT) as usize;
         let count = ahead.div_ceil(BLOCK).clamp(1, 4096) as usize;
         // SAFETY: The state is ours, the mapping that of an inode that we hold.
-        unsafe {
+        let came = unsafe {
             bindings::vexfs_helper_page_cache_readahead(mapping, &raw mut self.ra, index, count)
         };
+        self.missed = self.missed.saturating_add(came as u64);
         self.file.folio(pos)
+    }
+
+    /// Pages that had to be read from the device so far.
+    pub(crate) fn missed(&self) -> u64 {
+        self.missed
     }
 
     /// Copies bytes out, from `pos` on; returns how many there were before the end of file.

@@ -17,7 +17,9 @@ import time
 
 NR = dict(abi=0, path=1, create=0x10, coll=0x11, drop=0x12, mark=0x18, put=0x19, get=0x1A, delete=0x1B, list=0x1C,
           search=0x20)
-SIZE = dict(abi=48, path=40, create=320, coll=320, drop=320, mark=40, put=32, get=88, delete=40, list=40, search=56)
+SIZE = dict(abi=48, path=40, create=320, coll=320, drop=320, mark=40, put=32, get=88, delete=40, list=40, search=128)
+# What the first version of the ABI had.
+LOW = dict(SIZE, abi=16, search=56)
 L2, COSINE, IP = 1, 2, 3
 keep = []
 
@@ -126,7 +128,7 @@ def record(raw, at=0):
 
 
 def search_arg(cid, dim, nq, k, vectors, hits, counts, flags=0, size=56, hit_size=56):
-    return struct.pack("<6I3QII", size, flags, cid, dim, nq, k, vectors, hits, counts, hit_size, 0)
+    return struct.pack("<6I3QII", size, flags, cid, dim, nq, k, vectors, hits, counts, hit_size, 0) + bytes(size - 56)
 
 
 def search(fd, cid, queries, k, flags=0):
@@ -504,7 +506,7 @@ def args_of(cid):
         "get": get_arg(cid, 5, v, 16),
         "list": list_arg(cid, 4, 0, hits),
         "delete": delete_arg(cid, 1, key),
-        "search": search_arg(cid, 4, 1, 4, v, hits, counts),
+        "search": search_arg(cid, 4, 1, 4, v, hits, counts, size=128),
     }
 
 
@@ -519,8 +521,7 @@ def abi_sizes(mnt):
     good["create"] = collection(b"abi2", dim=4)
     good["drop"] = collection(b"abi2")
     for name, arg in good.items():
-        low = 16 if name == "abi" else SIZE[name]
-        for size in (0, 4, low - 1):
+        for size in (0, 4, LOW[name] - 1):
             expect(errno.EINVAL, fd, name, struct.pack("<I", size) + arg[4:])
         for size in (4097, 1 << 31, (1 << 32) - 1):
             expect(errno.E2BIG, fd, name, struct.pack("<I", size) + arg[4:] + bytes(4096))

@@ -29,12 +29,13 @@ pub trait Scan {
     /// `EUCLEAN`, `EIO`, `ENOMEM`.
     fn records(&mut self, from: u32, room: usize, out: &mut KVec<(u32, Record)>) -> Result;
 
-    /// Whether the caller may see what owns the record. May remember verdicts.
+    /// Whether the record may be a hit, if it lives: the caller may see what owns it,
+    /// and it is what the search is restricted to. May remember verdicts.
     ///
     /// # Errors
     ///
     /// Only what must end the search.
-    fn visible(&mut self, record: &Record) -> Result<bool>;
+    fn admits(&mut self, record: &Record) -> Result<bool>;
 
     /// Gives each pair of a query and a slot an optimistic key: not above what
     /// [`Scan::bound`] makes of the true one. `keys[(q - queries.start) * stride + i]`
@@ -179,7 +180,7 @@ fn candidate(
     bound: &mut u32,
 ) -> Result {
     let key = scan.exact(query, slot)?;
-    if !top.wants(key, slot) || !scan.visible(record)? || !scan.unchanged(slot, record)? {
+    if !top.wants(key, slot) || !scan.admits(record)? || !scan.unchanged(slot, record)? {
         return Ok(());
     }
     top.add(Hit {

@@ -24,6 +24,17 @@ use kernel::prelude::*;
 /// How often a search for a path that something was renamed under is begun anew.
 const RETRIES: usize = 4;
 
+/// What a caller may know of a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is gone, or the caller may not read it, or reaches it by no path.
+    Hidden,
+    /// It is not where the search is to look.
+    Elsewhere,
+    /// The caller may see it.
+    Seen,
+}
+
 /// Where hits may lie.
 enum Scope {
     /// Anywhere in reach.
@@ -40,7 +51,7 @@ pub(super) struct Sight<'a> {
     root: InodeRef,
     scope: Scope,
     // Verdicts on files. Those on directories are in the kernel's own caches.
-    memo: Memo<bool>,
+    memo: Memo<Verdict>,
     path: KVec<u8>,
 }
 
@@ -69,7 +80,7 @@ impl<'a> Sight<'a> {
         })
     }
 
-    /// Whether the caller may see this file. Remembers the answer.
+    /// Whether the caller may see this file, where the search is to look.
     ///
     /// # Errors
     ///
@@ -79,32 +90,45 @@ impl<'a> Sight<'a> {
     ///
     /// May sleep; no lock held.
     pub(super) fn sees(&mut self, ino: u64, generation: u32) -> Result<bool> {
+        Ok(self.judge(ino, generation)?.0 == Verdict::Seen)
+    }
+
+    /// The verdict on a file, and whether it was known already. Remembers it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sight::sees`].
+    pub(super) fn judge(&mut self, ino: u64, generation: u32) -> Result<(Verdict, bool)> {
         if let Some(verdict) = self.memo.get(ino, generation) {
-            return Ok(verdict);
+            return Ok((verdict, true));
         }
         let verdict = self.look(ino, generation)?;
         self.memo.set(ino, generation, verdict);
-        Ok(verdict)
+        Ok((verdict, false))
     }
 
-    fn look(&mut self, ino: u64, generation: u32) -> Result<bool> {
+    fn look(&mut self, ino: u64, generation: u32) -> Result<Verdict> {
         let Some(inode) = get(self.file.inode().sb(), ino, generation)? else {
-            return Ok(false);
+            return Ok(Verdict::Hidden);
         };
-        if access::permission(self.file.idmap(), &inode, MAY_READ).is_err() {
-            return Ok(false);
+        if access::permission(self.file.idmap(), &inode, MAY_READ).is_err()
+            || !self.find_path(ino, generation, None)?
+        {
+            return Ok(Verdict::Hidden);
         }
-        if !self.find_path(ino, generation, None)? {
-            return Ok(false);
-        }
-        match &self.scope {
-            Scope::All => Ok(true),
-            Scope::Only(only, of) => Ok((*only, *of) == (ino, generation)),
+        let inside = match &self.scope {
+            Scope::All => true,
+            Scope::Only(only, of) => (*only, *of) == (ino, generation),
             Scope::Below(dir) => {
                 let dir = dir.hold();
-                self.find_path(ino, generation, Some(&dir))
+                self.find_path(ino, generation, Some(&dir))?
             }
-        }
+        };
+        Ok(if inside {
+            Verdict::Seen
+        } else {
+            Verdict::Elsewhere
+        })
     }
 
     /// Finds a path to an inode from a directory (none: the root) and leaves it in `self.path`.

@@ -116,7 +116,8 @@ structs! {
     /// A search.
     Search = "vexfs_search" {
         size: u32, flags: u32, collection: u32, dim: u32, queries: u32, k: u32, vectors: u64, hits: u64, counts: u64,
-        hit_size: u32, reserved: u32,
+        hit_size: u32, reserved: u32, ef: u32, radius: u32, window: u32, result: u32, like_fd: i32, filter_fd: i32,
+        like_key: u64, filter: u64, cursors: u64, budget_ns: u64, budget_pages: u64, explain: u64,
     }
 }
 

@@ -87,7 +87,7 @@ impl Scan for Memory {
         Ok(())
     }
 
-    fn visible(&mut self, record: &Record) -> Result<bool> {
+    fn admits(&mut self, record: &Record) -> Result<bool> {
         Ok((self.visible)(record))
     }
 

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The pass of an exact search: `libvexfs::vector::search` over the page cache.
+
+use super::admission::Admission;
+use super::search::SEED;
+use super::trace::Trace;
+use super::Open;
+use crate::crc32c::crc32c;
+use crate::libvexfs::vector::search::Scan;
+use crate::libvexfs::vector::Record;
+use crate::vfs::{
+    internal_file::Reader,
+    sched,
+    simd::{copy_racing, Kernels, Queries},
+};
+use core::ops::Range;
+use kernel::page::PAGE_SIZE;
+use kernel::prelude::*;
+
+/// Bytes that are read ahead of the scan.
+const AHEAD: u64 = 1 << 20;
+
+/// One pass over a collection.
+pub(super) struct Pass<'a> {
+    open: &'a Open,
+    reader: Reader<'a>,
+    kernels: Kernels,
+    /// As the user gave them.
+    queries: &'a [u8],
+    prepared: Queries,
+    /// A copy of the vector that is being looked at closely.
+    vector: KVVec<u8>,
+    admission: Admission<'a>,
+    trace: &'a mut Trace,
+}
+
+impl<'a> Pass<'a> {
+    /// For `queries`, as the user gave them, in the collection's dimension.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if one is no vector that a search takes; `ENOMEM`.
+    pub(super) fn new(
+        open: &'a Open,
+        queries: &'a [u8],
+        admission: Admission<'a>,
+        trace: &'a mut Trace,
+    ) -> Result<Self> {
+        Ok(Pass {
+            open,
+            reader: open.file.reader(),
+            kernels: open.kernels,
+            queries,
+            prepared: open.kernels.prepare(queries)?,
+            vector: KVVec::from_elem(0u8, open.stored(), GFP_KERNEL)?,
+            admission,
+            trace,
+        })
+    }
+
+    /// Copies the vector of a slot into `self.vector`.
+    fn copy(&mut self, slot: u32) -> Result {
+        let pos = self.open.collection.offset(slot);
+        let mut done = 0;
+        while done < self.vector.len() {
+            let at = pos + done as u64;
+            let folio = self.reader.folio(at, (self.vector.len() - done) as u64)?;
+            let n = copy_racing(
+                &folio,
+                (at - folio.pos()) as usize,
+                &mut self.vector[done..],
+            );
+            if n == 0 {
+                return Err(EIO);
+            }
+            done += n;
+        }
+        Ok(())
+    }
+
+    /// Compares the queries of a range with the vectors of a run of slots.
+    fn score_run(
+        &mut self,
+        queries: Range<usize>,
+        slots: Range<u32>,
+        stride: usize,
+        keys: &mut [u32],
+    ) -> Result {
+        let size = self.open.stored() as u64;
+        let end = self.open.collection.offset(slots.end);
+        let mut slot = slots.start;
+        while slot < slots.end {
+            let pos = self.open.collection.offset(slot);
+            let folio = self.reader.folio(pos, (end - pos).max(AHEAD))?;
+            let mut at = (pos - folio.pos()) as usize;
+            loop {
+                let left = (slots.end - slot) as usize;
+                let row = keys
+                    .get_mut((slot - slots.start) as usize..)
+                    .unwrap_or(&mut []);
+                let n = self.kernels.scan_folio(
+                    self.prepared.some(queries.clone()),
+                    &folio,
+                    at,
+                    left,
+                    row,
+                    stride,
+                );
+                if n == 0 {
+                    break;
+                }
+                slot += n as u32;
+                at += n * size as usize;
+                if slot < slots.end {
+                    self.pause()?;
+                }
+            }
+            if slot < slots.end && at < folio.len() {
+                // It begins in this folio and ends in the next.
+                self.copy(slot)?;
+                let row = keys
+                    .get_mut((slot - slots.start) as usize..)
+                    .unwrap_or(&mut []);
+                self.kernels.scan_copy(
+                    self.prepared.some(queries.clone()),
+                    &self.vector,
+                    row,
+                    stride,
+                );
+                slot += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn exact_key(&mut self, query: usize, slot: u32) -> Result<u64> {
+        self.copy(slot)?;
+        let wide = self.open.wide();
+        let query = self
+            .queries
+            .get(query * wide..(query + 1) * wide)
+            .ok_or(EINVAL)?;
+        self.kernels.exact(query, &self.vector)
+    }
+}
+
+impl Scan for Pass<'_> {
+    fn records(&mut self, from: u32, room: usize, out: &mut KVec<(u32, Record)>) -> Result {
+        // Nothing is allocated under the metadata lock.
+        out.reserve(room, GFP_KERNEL)?;
+        let core = self.open.inode().core().read();
+        self.open.inode().fs().records_from(&core, from, room, out)
+    }
+
+    fn admits(&mut self, record: &Record) -> Result<bool> {
+        self.admission.admits(record, self.trace)
+    }
+
+    fn score(
+        &mut self,
+        queries: Range<usize>,
+        slots: Range<u32>,
+        stride: usize,
+        keys: &mut [u32],
+    ) -> Result {
+        let part = self.trace.part();
+        let told = &mut self.trace.told;
+        told.scanned += slots.len() as u64;
+        let bytes = slots.len() as u64 * self.open.collection.stride();
+        told.pages += bytes.div_ceil(PAGE_SIZE as u64);
+        let scored = self.score_run(queries, slots, stride, keys);
+        let told = &mut self.trace.told;
+        told.pages_missed = self.reader.missed();
+        part.end(&mut told.scan_ns);
+        scored
+    }
+
+    fn exact(&mut self, query: usize, slot: u32) -> Result<u64> {
+        let part = self.trace.part();
+        self.trace.told.scored += 1;
+        let key = self.exact_key(query, slot);
+        part.end(&mut self.trace.told.score_ns);
+        key
+    }
+
+    fn bound(&mut self, key: u64) -> u32 {
+        self.kernels.bound(key)
+    }
+
+    fn unchanged(&mut self, slot: u32, record: &Record) -> Result<bool> {
+        if !self.admission.lives(slot, record)? {
+            self.trace.told.refused_dead += 1;
+            return Ok(false);
+        }
+        // The slot had this record all the time, so the copy is of its vector.
+        if crc32c(SEED, &self.vector) != record.crc {
+            let ino = self.open.inode().ino();
+            return Err(self
+                .open
+                .inode()
+                .fs()
+                .damaged(ino, 0, "a vector has a wrong checksum"));
+        }
+        Ok(true)
+    }
+
+    fn pause(&mut self) -> Result {
+        if sched::killed() {
+            return Err(EINTR);
+        }
+        sched::yield_if_needed();
+        Ok(())
+    }
+}
