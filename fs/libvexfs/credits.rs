@@ -160,6 +160,11 @@ const fn removes(n: usize, regions: usize) -> usize {
     }
 }
 
+/// Removals of `n` records that are neighbours in their tree.
+pub const fn remove_neighbours(n: usize) -> usize {
+    removes(n, usize::MAX)
+}
+
 const fn min(a: usize, b: usize) -> usize {
     if a < b {
         a
@@ -213,7 +218,7 @@ pub mod blocks {
 
 /// The smallest journal, 4 MiB, takes transactions of a third of its blocks, less what jbd2
 /// needs for itself.
-const MOST: usize = 1024 / 3 - 20;
+pub(crate) const MOST: usize = 1024 / 3 - 20;
 const _: () = assert!(SHIFT <= MOST && ZERO <= MOST);
 const _: () = assert!(TRUNCATE <= MOST && REPLACE_RANGE <= MOST && CONVERT <= MOST);
 const _: () = assert!(CREATE <= MOST && SYMLINK <= MOST && TMPFILE <= MOST && LINK <= MOST);

@@ -103,6 +103,11 @@ pub enum Fix {
         /// The collection's inode.
         ino: u64,
     },
+    /// Take the index of a collection down; it is wanted then.
+    Index {
+        /// The collection's inode.
+        ino: u64,
+    },
     /// Find or make a root directory.
     Root,
     /// Find or make a system inode.
@@ -198,7 +203,8 @@ impl Fix {
                 value: Some(_),
                 ..
             } if (key >> KIND_SHIFT) as u8 == kind::QUOTA => true,
-            Fix::Orphans { .. } | Fix::Super(_) => true,
+            // An index is made anew from the records.
+            Fix::Index { .. } | Fix::Orphans { .. } | Fix::Super(_) => true,
             _ => self.stage() == Stage::Counts,
         }
     }
@@ -210,7 +216,7 @@ impl Fix {
             Fix::Shared { .. } => Stage::Shared,
             Fix::Record { name: false, .. } => Stage::Inodes,
             Fix::Record { .. } | Fix::Move { .. } | Fix::Root => Stage::Names,
-            Fix::Adopt { .. } | Fix::Collection { .. } => Stage::Lost,
+            Fix::Adopt { .. } | Fix::Collection { .. } | Fix::Index { .. } => Stage::Lost,
             Fix::Orphans { .. } => Stage::Orphans,
             Fix::Copy { .. } | Fix::Region { .. } | Fix::Counts { .. } => Stage::Counts,
             Fix::Inode { field, .. } => match field {

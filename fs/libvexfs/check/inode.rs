@@ -86,6 +86,7 @@ impl<S: Store> Checker<'_, S> {
         self.quota_count(i, if sound { blocks } else { i.blocks });
         self.links(i, &data, &attrs);
         self.vector_inode(i, &attrs);
+        self.internal_inode(i, &attrs);
         self.staging_inode(i, &attrs, data.offline);
         Ok(())
     }

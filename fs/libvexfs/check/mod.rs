@@ -14,6 +14,7 @@ mod connect;
 mod dir;
 mod fix;
 mod group;
+mod index;
 mod inode;
 mod quota;
 mod repair;
@@ -168,6 +169,7 @@ pub fn check<S: Store>(
         }
         checker.compare_space();
         checker.compare_quota();
+        checker.unknown_indexes();
         first = checker.usage.groups().end;
         checker.first_pass = false;
     }
@@ -229,6 +231,8 @@ struct Checker<'a, S> {
     chunks: Vec<(u64, u64)>,
     /// What owners have.
     quota: quota::Quota,
+    /// Internal inodes.
+    internal: index::Internal,
     /// For a repair: who claims what several claim.
     watch: Option<Watch>,
     /// Later passes only look for blocks in use: everything else was said in the first.
@@ -253,6 +257,7 @@ impl<'a, S: Store> Checker<'a, S> {
             usage: Usage::new(sb.geometry, 0, options.memory),
             chunks: Vec::new(),
             quota: quota::Quota::default(),
+            internal: index::Internal::default(),
             watch: None,
             first_pass: true,
             stopped: false,

@@ -7,6 +7,7 @@
 //! hashes. Vectors themselves are file data: `search` and `get` verify their checksums.
 
 use super::attr::Attrs;
+use super::index::{is_possible, IndexSeen};
 use super::inode::VERSION_SANE;
 use super::tree::{walk, Event};
 use super::{Checker, Field, Fix};
@@ -21,7 +22,16 @@ use crate::libvexfs::vector::{key, Collection, Record};
 use kernel::prelude::*;
 
 /// The records of collection inodes.
-const OF_COLLECTIONS: [u8; 5] = [key::SLOT, key::KEY, key::OWNER, key::FREE, key::COUNTS];
+const OF_COLLECTIONS: [u8; 8] = [
+    key::SLOT,
+    key::KEY,
+    key::OWNER,
+    key::FREE,
+    key::COUNTS,
+    key::INDEX,
+    key::OP,
+    key::INTENT,
+];
 
 impl<S: Store> Checker<'_, S> {
     /// Checks a record of one of the kinds that belong to vectors; says false to others.
@@ -39,9 +49,11 @@ impl<S: Store> Checker<'_, S> {
             key::COLLECTION => {
                 let id = u32::try_from(rest);
                 let known = id.is_ok_and(|id| (1..self.sb.next_collection).contains(&id));
-                known
-                    && i.ino == self.sb.system_ino
-                    && Collection::parse(rest as u32, value).is_ok()
+                let collection = Collection::parse(rest as u32, value);
+                if let Ok(collection) = &collection {
+                    self.internal_known(collection.ino);
+                }
+                known && i.ino == self.sb.system_ino && collection.is_ok()
             }
             key::EMBEDDED_IN => {
                 let id = u32::try_from(rest);
@@ -54,7 +66,10 @@ impl<S: Store> Checker<'_, S> {
             key::OWNER => rest >> 96 == 0 && value.is_empty(),
             key::FREE => rest <= u128::from(u32::MAX) && FreeSlot::parse(value).is_ok(),
             key::COUNTS => rest == 0 && Counts::parse(value).is_ok(),
-            _ => return Ok(false),
+            _ => match is_possible(record, rest, value) {
+                Some(possible) => possible,
+                None => return Ok(false),
+            },
         };
         let internal = i.state & STATE_INTERNAL != 0;
         if !right || (OF_COLLECTIONS.contains(&record) && !internal) {
@@ -71,6 +86,9 @@ impl<S: Store> Checker<'_, S> {
         let range = Range::parse(rest, value).ok();
         let known = u32::try_from(rest).is_ok_and(|id| (1..self.sb.next_collection).contains(&id));
         match (record, range) {
+            (key::INDEX | key::OP | key::INTENT, _) if i.state & STATE_INTERNAL != 0 => {
+                Fix::Index { ino: i.ino }
+            }
             (kind::STALE, Some(r)) if r.version > i.data_version && r.version < VERSION_SANE => {
                 Fix::field(i.ino, Field::DataVersionAtLeast(r.version))
             }
@@ -153,6 +171,7 @@ impl<S: Store> Checker<'_, S> {
         if seen.owners != 0 {
             say("vectors: a record is missing at its owner".to_owned());
         }
+        self.index_records(i, &seen.index, counts.next);
     }
 }
 
@@ -164,11 +183,13 @@ struct Seen {
     slots: u128,
     keys: u64,
     owners: u64,
+    index: IndexSeen,
 }
 
 impl Seen {
     fn add(&mut self, at: u128, value: &[u8]) {
         let slot = at as u32;
+        self.index.add(at, value);
         match key::kind(at) {
             key::COUNTS => self.counts = Counts::parse(value).ok(),
             key::SLOT => {

@@ -345,7 +345,8 @@ impl<S: Store> Fs<S> {
     }
 
     /// Takes a collection out of the table. What becomes of its inode (no links, an
-    /// orphan) is the caller's, in the same transaction. Credits:
+    /// orphan) is the caller's, in the same transaction; its index was dropped before
+    /// ([`Fs::drop_index`]): nothing would lead to the index's inode. Credits:
     /// [`credits::REMOVE`] + [`credits::INODE`].
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Vectors: collections, the records in them, which of those are stale, and the
-//! exact search. This is the truth; an index over it is derived and comes later.
+//! exact search. This is the truth; the [`index`] over it is derived.
 //!
 //! Where things are:
 //!
@@ -11,7 +11,8 @@
 //!   that a slot's place is arithmetic; and in its attribute tree the records:
 //!   [`key::SLOT`] is the record itself, [`key::KEY`] and [`key::OWNER`] find it by
 //!   the caller's key and by the file it belongs to, [`key::FREE`] lists free slots,
-//!   [`key::COUNTS`] has the totals;
+//!   [`key::COUNTS`] has the totals; [`key::INDEX`] tells of the index, if there is one,
+//!   [`key::OP`] what its graph is still to see, [`key::INTENT`] where that may be torn;
 //! - the *owner*, an ordinary file, has [`key::EMBEDDED_IN`] for each collection that
 //!   may have records of it, and [`key::STALE`] for what was written since.
 //!
@@ -57,9 +58,16 @@ pub mod key {
     pub const FREE: u8 = 21;
     /// Collection inode: the totals.
     pub const COUNTS: u8 = 22;
+    /// Collection inode: its [`super::index::Index`].
+    pub const INDEX: u8 = 23;
     /// An owner: collection id -> nothing. There while the collection may have
     /// records of this file; never too late, perhaps too long.
     pub const EMBEDDED_IN: u8 = 24;
+    /// Collection inode: sequence -> [`super::index::Op`].
+    pub const OP: u8 = 25;
+    /// Collection inode: number of a chunk -> which of its MiBs of the index's inode were
+    /// written since the last checkpoint.
+    pub const INTENT: u8 = 26;
 
     fn of(kind: u8, low: u128) -> u128 {
         u128::from(kind) << 120 | low
@@ -68,6 +76,11 @@ pub mod key {
     /// The kind of a key.
     pub fn kind(key: u128) -> u8 {
         (key >> 120) as u8
+    }
+
+    /// The lowest key of a kind.
+    pub fn first(kind: u8) -> u128 {
+        of(kind, 0)
     }
 
     /// Key of a collection.
@@ -98,6 +111,21 @@ pub mod key {
     /// Key of the totals.
     pub fn counts() -> u128 {
         of(COUNTS, 0)
+    }
+
+    /// Key of the record of the index.
+    pub fn index() -> u128 {
+        of(INDEX, 0)
+    }
+
+    /// Key of an operation.
+    pub fn op(sequence: u64) -> u128 {
+        of(OP, u128::from(sequence))
+    }
+
+    /// Key of a chunk of write intents.
+    pub fn intent(chunk: u64) -> u128 {
+        of(INTENT, u128::from(chunk))
     }
 
     /// Key of a stale range.

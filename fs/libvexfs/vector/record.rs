@@ -2,6 +2,8 @@
 
 //! Records: which vector describes which bytes of which file.
 
+use super::index::log::Log;
+use super::index::{Action, Op};
 use super::slots::{Counts, FreeSlot};
 use super::{key, MAX_SLOTS};
 use crate::libvexfs::credits::{self, blocks};
@@ -80,22 +82,27 @@ impl Record {
 }
 
 /// What one record costs at worst: an old one of the same key goes, its slot becomes
-/// free, the new one comes, its slot was free before.
-pub const PUT_CREDITS: usize = 4 * credits::INSERT + 3 * credits::REMOVE + 4 * credits::UPDATE;
-/// What goes with each transaction: the totals, the inode.
-pub const BASE_CREDITS: usize = credits::INSERT + credits::INODE;
-/// What one removal costs at worst: record, key, owner; the free slot.
-pub const DROP_CREDITS: usize = credits::INSERT + 3 * credits::REMOVE;
+/// free, the new one comes, its slot was free before; the index is told of both.
+pub const PUT_CREDITS: usize =
+    PUT_INSERTS * credits::INSERT + 3 * credits::REMOVE + 4 * credits::UPDATE;
+/// What goes with each transaction: the totals, the record of the index, the inode.
+pub const BASE_CREDITS: usize = credits::INSERT + credits::UPDATE + credits::INODE;
+/// What one removal costs at worst: record, key, owner; the free slot; the index is told.
+pub const DROP_CREDITS: usize = DROP_INSERTS * credits::INSERT + 3 * credits::REMOVE;
+const _: () = assert!(BASE_CREDITS + PUT_CREDITS <= credits::MOST);
 /// Records that one transaction changes at most.
 pub const STEP: usize = 16;
-/// Insertions that go with one record.
-const INSERTS: usize = 4;
+/// Insertions that go with one record: slot, owner, key, the old one's free slot, and two
+/// operations.
+const PUT_INSERTS: usize = 6;
+/// Insertions that go with one removal: the free slot, an operation.
+const DROP_INSERTS: usize = 2;
 
-/// Blocks to set aside for `records` of them in one tree. Each insertion splits a leaf
-/// at worst; what that adds to the levels above is less than a tenth of it, and one
-/// path more is what the last insertion asks for.
-fn space_for(records: usize) -> usize {
-    2 * INSERTS * records + 2 * blocks::INSERT
+/// Blocks to set aside for so many insertions into one tree. Each splits a leaf at worst;
+/// what that adds to the levels above is less than a tenth of it, and one path more is
+/// what the last insertion asks for.
+fn space_for(inserts: usize) -> usize {
+    2 * inserts + 2 * blocks::INSERT
 }
 
 /// What one publication changes, all of it looked up.
@@ -223,14 +230,19 @@ impl<S: Store> Fs<S> {
         }
         let mut counts = self.vector_counts(collection)?;
         let goal = collection.ino >> 3;
-        let mut space = self.space(goal, space_for(items.len()), Mode::Normal)?;
+        let mut log = self.op_log(collection)?;
+        let inserts = PUT_INSERTS * items.len();
+        let mut space = self.space(goal, space_for(inserts), Mode::Normal)?;
         let mut done = 0;
         for item in items {
             if done > 0 && !t.extend(PUT_CREDITS)? {
                 break;
             }
             match self.plan_publish(collection, &counts, item) {
-                Ok(plan) => self.apply_publish(t, &mut space, collection, &mut counts, &plan)?,
+                Ok(plan) => {
+                    let (counts, log) = (&mut counts, &mut log);
+                    self.apply_publish(t, &mut space, collection, counts, log, &plan)?;
+                }
                 Err(e) if done == 0 => return Err(e),
                 // What was done stays; the next transaction meets the error first.
                 Err(_) => break,
@@ -238,6 +250,7 @@ impl<S: Store> Fs<S> {
             done += 1;
         }
         self.set_vector_counts(t, &mut space, collection, &counts)?;
+        self.end_log(t, collection, &log)?;
         self.log_inode(t, collection)?;
         Ok(done)
     }
@@ -282,6 +295,7 @@ impl<S: Store> Fs<S> {
         space: &mut Space<'_, S>,
         collection: &mut Inode,
         counts: &mut Counts,
+        log: &mut Log,
         plan: &Plan,
     ) -> Result {
         let Plan {
@@ -313,13 +327,19 @@ impl<S: Store> Fs<S> {
         let by_key = key::by_key(record.key);
         if let Some((old_slot, old)) = old {
             self.tree_update(t, collection.attr_root_mut(), by_key, |b| put32(b, 0, slot))?;
-            self.vacate(t, space, collection, old_slot, &old)?;
+            self.vacate(t, space, collection, log, old_slot, &old)?;
             counts.free = counts.free.saturating_add(1);
         } else {
             let value = slot.to_le_bytes();
             self.tree_insert(t, space, collection.attr_root_mut(), by_key, &value)?;
             counts.live = counts.live.saturating_add(1);
         }
+        let op = Op {
+            slot,
+            generation: record.sequence,
+            action: Action::Insert,
+        };
+        self.log_op(t, space, collection, log, &op)?;
         Ok(())
     }
 
@@ -329,13 +349,21 @@ impl<S: Store> Fs<S> {
         t: &mut S::Trans,
         space: &mut Space<'_, S>,
         collection: &mut Inode,
+        log: &mut Log,
         slot: u32,
         record: &Record,
     ) -> Result {
+        let op = Op {
+            slot,
+            generation: record.sequence,
+            action: Action::Remove,
+        };
+        let op = self.log_op(t, space, collection, log, &op)?;
         let free = FreeSlot {
             tid: t.tid(),
             mount: self.sb.mount_count,
             sequence: record.sequence,
+            op,
         };
         self.tree_remove(t, collection.attr_root_mut(), key::slot(slot))?;
         self.tree_remove(t, collection.attr_root_mut(), key::owner(record.ino, slot))?;
@@ -364,7 +392,9 @@ impl<S: Store> Fs<S> {
         let slots = slots.get(..slots.len().min(STEP)).unwrap_or(slots);
         let mut counts = self.vector_counts(collection)?;
         let goal = collection.ino >> 3;
-        let mut space = self.space(goal, space_for(slots.len()), Mode::Privileged)?;
+        let mut log = self.op_log(collection)?;
+        let inserts = DROP_INSERTS * slots.len();
+        let mut space = self.space(goal, space_for(inserts), Mode::Privileged)?;
         let mut done = 0;
         let mut changed = false;
         for &slot in slots {
@@ -378,7 +408,7 @@ impl<S: Store> Fs<S> {
             };
             if let Some(record) = record {
                 self.tree_remove(t, collection.attr_root_mut(), key::by_key(record.key))?;
-                self.vacate(t, &mut space, collection, slot, &record)?;
+                self.vacate(t, &mut space, collection, &mut log, slot, &record)?;
                 counts.live = counts.live.saturating_sub(1);
                 counts.free = counts.free.saturating_add(1);
                 changed = true;
@@ -387,6 +417,7 @@ impl<S: Store> Fs<S> {
         }
         if changed {
             self.set_vector_counts(t, &mut space, collection, &counts)?;
+            self.end_log(t, collection, &log)?;
             self.log_inode(t, collection)?;
         }
         Ok(done)

@@ -4,7 +4,8 @@
 //!
 //! A slot that was freed is handed out again only when the transaction that freed it
 //! is durable. Before that a crash would bring the old record back, over somebody
-//! else's vector.
+//! else's vector. If there is an index, its graph must have lost the node, too, on the
+//! medium: the operation that takes it out must lie below the last checkpoint.
 
 use super::{key, MAX_SLOTS};
 use crate::libvexfs::alloc::Space;
@@ -17,7 +18,9 @@ use kernel::prelude::*;
 /// Bytes of the totals' value.
 const COUNTS_LEN: usize = 24;
 /// Bytes of a free slot's value.
-const FREE_LEN: usize = 12;
+const FREE_LEN: usize = 24;
+/// Free slots that may not be used yet and are passed over at most, with an index.
+const PASSED_OVER: usize = 4096;
 
 /// The totals of a collection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,6 +71,8 @@ pub struct FreeSlot {
     pub mount: u32,
     /// The sequence of the last record.
     pub sequence: u32,
+    /// The sequence of the operation that takes its node out of the graph; 0: there was none.
+    pub op: u64,
 }
 
 impl FreeSlot {
@@ -77,6 +82,7 @@ impl FreeSlot {
         put32(&mut b, 0, self.tid);
         put32(&mut b, 4, self.mount);
         put32(&mut b, 8, self.sequence);
+        put64(&mut b, 16, self.op);
         b
     }
 
@@ -86,13 +92,14 @@ impl FreeSlot {
     ///
     /// `EUCLEAN` if it is none.
     pub fn parse(b: &[u8]) -> Result<FreeSlot> {
-        if b.len() != FREE_LEN {
+        if b.len() != FREE_LEN || le32(b, 12) != 0 {
             return Err(euclean());
         }
         Ok(FreeSlot {
             tid: le32(b, 0),
             mount: le32(b, 4),
             sequence: le32(b, 8),
+            op: le64(b, 16),
         })
     }
 }
@@ -143,15 +150,21 @@ impl<S: Store> Fs<S> {
         // Free slots whose transaction is still running are passed over; how many of
         // those are looked at is bounded.
         let mut looked = 0;
+        let index = self.index(collection)?.filter(|i| i.state.has_graph());
+        let (applied, most) = match index {
+            Some(index) => (index.marks.applied, 2 * n + PASSED_OVER),
+            None => (u64::MAX, 2 * n + 256),
+        };
         let (committed, mount) = (self.store.committed(), self.sb.mount_count);
         if counts.free > 0 {
             self.tree_scan(collection.attr_root(), key::free(0), &mut |k, b| {
-                if key::kind(k) != key::FREE || left == 0 || looked >= 2 * n + 256 {
+                if key::kind(k) != key::FREE || left == 0 || looked >= most {
                     return Ok(false);
                 }
                 looked += 1;
                 let free = FreeSlot::parse(b)?;
-                if free.mount != mount || tid_geq(committed, free.tid) {
+                let durable = free.mount != mount || tid_geq(committed, free.tid);
+                if durable && free.op < applied {
                     out.push(k as u32, GFP_KERNEL)?;
                     left -= 1;
                 }

@@ -7,6 +7,8 @@ use crate::libvexfs::credits;
 use crate::libvexfs::journal::{Store as _, Trans as _};
 use crate::libvexfs::orphan;
 use crate::libvexfs::vector::collection::{Collection, Element, Metric, NewCollection};
+use crate::libvexfs::vector::index::log::DROP_INDEX_CREDITS;
+use crate::libvexfs::vector::index::{Index, State};
 use crate::libvexfs::Fs;
 use crate::vfs::{
     access::{self, MAY_WRITE},
@@ -82,13 +84,18 @@ pub(super) fn drop(file: &File, arg: usize) -> Result<isize> {
     }
     let system = system(mount)?;
     let inode = VexInode::get(mount.sb(), found.ino, Some(found.generation))?;
-    {
+    loop {
+        drop_index(mount, &found, &inode)?;
         let _lock = mount.vectors.lock(found.id)?;
         // Another drop may have been first: a second one would fail in the middle of its change.
         if inode.nlink() == 0 {
             return Err(ENOENT);
         }
         let fs = &mount.fs;
+        if has_index(mount, &inode)?.is_some() {
+            // It was made meanwhile.
+            continue;
+        }
         let mut t = fs
             .store
             .begin(credits::REMOVE + credits::ORPHAN + 2 * credits::INODE)?;
@@ -115,10 +122,57 @@ pub(super) fn drop(file: &File, arg: usize) -> Result<isize> {
             changed.data().note(tid, true);
         }
         t.stop()?;
+        break;
     }
     // The last reference frees what the collection had.
     core::mem::drop(inode);
     Ok(0)
+}
+
+/// The index of a collection whose inode this is, if it has a graph.
+fn has_index(mount: &Mount, inode: &VexInode) -> Result<Option<Index>> {
+    let index = mount.fs.index(&inode.core().read())?;
+    Ok(index.filter(|index| index.state.has_graph()))
+}
+
+/// Drops the index of a collection, if there is one.
+fn drop_index(mount: &Mount, found: &Collection, inode: &VexInode) -> Result {
+    let Some(index) = has_index(mount, inode)? else {
+        return Ok(());
+    };
+    let nodes = VexInode::get(mount.sb(), index.ino, Some(index.generation))?;
+    {
+        let _lock = mount.vectors.lock(found.id)?;
+        let now = has_index(mount, inode)?;
+        if now.is_none_or(|now| now.ino != index.ino || now.generation != index.generation) {
+            return Ok(());
+        }
+        let mut t = mount.fs.store.begin(DROP_INDEX_CREDITS)?;
+        // Both cores, in the order of their numbers.
+        let (mut first, mut second);
+        let (core, nodes_core) = if inode.ino() < nodes.ino() {
+            first = inode.core().write();
+            second = nodes.core().write();
+            (&mut *first, &mut *second)
+        } else {
+            first = nodes.core().write();
+            second = inode.core().write();
+            (&mut *second, &mut *first)
+        };
+        mount
+            .fs
+            .drop_index(&mut t, core, Some(nodes_core), State::None)?;
+        nodes.show(nodes_core);
+        let tid = t.tid();
+        core::mem::drop((first, second));
+        for changed in [inode, &*nodes] {
+            changed.data().note(tid, true);
+        }
+        t.stop()?;
+    }
+    // The last reference frees the nodes.
+    core::mem::drop(nodes);
+    Ok(())
 }
 
 /// The collection that a structure names.

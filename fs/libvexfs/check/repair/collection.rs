@@ -102,6 +102,7 @@ impl<S: Store> Repair<'_, S> {
                     tid: 0,
                     mount: 0,
                     sequence: 0,
+                    op: 0,
                 };
                 edits.set(key::free(slot), Some(was.format().into()));
             }

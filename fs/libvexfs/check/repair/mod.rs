@@ -17,6 +17,7 @@ mod collection;
 mod counts;
 mod edits;
 mod group;
+mod index;
 mod leaves;
 mod names;
 mod roots;

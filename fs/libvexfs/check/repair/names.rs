@@ -16,6 +16,7 @@ use crate::libvexfs::siphash::siphash24;
 use crate::libvexfs::tree::{KIND_ATTR, KIND_DATA};
 use kernel::prelude::*;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 /// Where what has no name goes.
 const LOST_FOUND: &[u8] = b"lost+found";
@@ -122,12 +123,19 @@ impl<S: Store> Repair<'_, S> {
     /// Gives what has no name one, and makes the indices of collections anew.
     pub(super) fn lost(&mut self, fixes: &[Fix]) -> Result {
         let mut adopted = Vec::new();
+        let mut indexes = BTreeSet::new();
         for fix in fixes {
             match fix {
                 Fix::Adopt { ino } => adopted.push(*ino),
                 Fix::Collection { ino } => self.rebuild_collection(*ino)?,
+                Fix::Index { ino } => {
+                    indexes.insert(*ino);
+                }
                 _ => {}
             }
+        }
+        for ino in indexes {
+            self.take_index_down(ino)?;
         }
         adopted.sort_unstable();
         adopted.dedup();

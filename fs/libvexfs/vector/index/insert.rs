@@ -88,7 +88,7 @@ impl<P: Pages, A: Arithmetic<P::Block>> Graph<P, A> {
         self.store(slot, &mut work.image)?;
         self.end = self.end.max(slot + 1);
         if self.entries.is_empty() {
-            self.entries.push(slot, GFP_KERNEL)?;
+            self.entries.push(slot);
         }
         self.connect_back(work, slot)
     }

@@ -10,7 +10,8 @@
 //!
 //! - [`node`]: what the bytes of a node mean;
 //! - [`beam`]: the candidates of a search, and which nodes it has seen;
-//! - [`search`], [`insert`], [`refine`], [`remove`]: what is done with the graph.
+//! - [`search`], [`insert`], [`refine`], [`remove`]: what is done with the graph;
+//! - [`record`], [`log`]: what is journalled of it.
 //!
 //! All numbers here are integers. Vectors are bits of f32, distances are keys: squared, as
 //! the bits of an f32 that is not negative, so that they order like what they stand for.
@@ -23,13 +24,16 @@ use kernel::prelude::*;
 
 pub mod beam;
 pub mod insert;
+pub mod log;
 pub mod node;
+pub mod record;
 pub mod refine;
 pub mod remove;
 pub mod rotation;
 pub mod search;
 
 pub use node::{Edge, Shape, DEGREE};
+pub use record::{Action, Entries, Index, Marks, Op, State};
 pub use search::{Found, Scratch};
 
 /// A key that nothing is farther than: infinity.
@@ -206,7 +210,7 @@ pub trait Arithmetic<B> {
 }
 
 /// How a graph is made.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Params {
     /// Candidates that are kept while a place for a node is searched.
     pub ef: usize,
@@ -240,7 +244,7 @@ pub struct Graph<P: Pages, A: Arithmetic<P::Block>> {
     /// How it is made.
     pub params: Params,
     /// Slots where a search begins: the first of them that is there.
-    pub entries: KVec<u32>,
+    pub entries: Entries,
     /// No slot is as high as this.
     pub end: u32,
 }
@@ -253,7 +257,7 @@ impl<P: Pages, A: Arithmetic<P::Block>> Graph<P, A> {
             arithmetic,
             shape,
             params,
-            entries: KVec::new(),
+            entries: Entries::new(),
             end: 0,
         }
     }

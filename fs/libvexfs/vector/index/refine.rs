@@ -112,11 +112,9 @@ impl<P: Pages, A: Arithmetic<P::Block>> Graph<P, A> {
             return Ok(());
         };
         self.entries.clear();
-        self.entries.push(middle, GFP_KERNEL)?;
+        self.entries.push(middle);
         for slot in others {
-            if slot != middle {
-                self.entries.push(slot, GFP_KERNEL)?;
-            }
+            self.entries.push(slot);
         }
         Ok(())
     }

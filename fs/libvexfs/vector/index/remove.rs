@@ -42,7 +42,9 @@ impl<P: Pages, A: Arithmetic<P::Block>> Graph<P, A> {
             work.pool.push(candidate, GFP_KERNEL)?;
         }
         self.load(work, |_| true)?;
-        self.replace_entry(work, slot)?;
+        // It is no place for a search to begin at any more.
+        self.entries
+            .replace(slot, work.pool.first().map(|near| near.1));
         // Those that it led to, and that others do not hide from it.
         let mut led_to = KVec::<u32>::new();
         if self.image(slot, &mut work.image)? {
@@ -132,19 +134,5 @@ impl<P: Pages, A: Arithmetic<P::Block>> Graph<P, A> {
             core::mem::swap(&mut work.query, other);
         }
         self.store(node, &mut work.image)
-    }
-
-    /// Sees to it that `slot` is no entry.
-    fn replace_entry(&mut self, work: &Work, slot: u32) -> Result {
-        let Some(at) = self.entries.iter().position(|entry| *entry == slot) else {
-            return Ok(());
-        };
-        match work.pool.first() {
-            Some((_, near)) if !self.entries.contains(near) => self.entries[at] = *near,
-            _ => {
-                self.entries.remove(at)?;
-            }
-        }
-        Ok(())
     }
 }

@@ -4,5 +4,6 @@
 
 mod beam;
 mod lists;
+mod log;
 mod records;
 mod staleness;

@@ -17,7 +17,7 @@ use kernel::prelude::*;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
-fn new(name: &[u8]) -> NewCollection<'_> {
+pub(super) fn new(name: &[u8]) -> NewCollection<'_> {
     NewCollection {
         name,
         model: b"test",
@@ -29,34 +29,34 @@ fn new(name: &[u8]) -> NewCollection<'_> {
     }
 }
 
-fn create(fs: &TestFs, new: &NewCollection<'_>) -> Result<(Collection, Inode)> {
+pub(super) fn create(fs: &TestFs, new: &NewCollection<'_>) -> Result<(Collection, Inode)> {
     let mut system = fs.read_inode(fs.sb.system_ino)?;
     let credits = Fs::<MemoryStore>::CREATE_COLLECTION;
     with(fs, credits, |t| fs.create_collection(t, &mut system, new))
 }
 
-fn put(fs: &TestFs, inode: &mut Inode, items: &[Publish]) -> usize {
+pub(super) fn put(fs: &TestFs, inode: &mut Inode, items: &[Publish]) -> usize {
     with(fs, BASE_CREDITS + PUT_CREDITS, |t| {
         fs.publish_step(t, inode, items)
     })
     .unwrap()
 }
 
-fn remove(fs: &TestFs, inode: &mut Inode, slots: &[u32]) -> usize {
+pub(super) fn remove(fs: &TestFs, inode: &mut Inode, slots: &[u32]) -> usize {
     with(fs, BASE_CREDITS + DROP_CREDITS, |t| {
         fs.remove_step(t, inode, slots)
     })
     .unwrap()
 }
 
-fn slots(fs: &TestFs, inode: &Inode, n: usize) -> KVec<u32> {
+pub(super) fn slots(fs: &TestFs, inode: &Inode, n: usize) -> KVec<u32> {
     let mut slots = KVec::new();
     fs.free_slots(inode, n, &mut slots).unwrap();
     assert_eq!(slots.len(), n);
     slots
 }
 
-fn record(key: u64, ino: u64) -> Record {
+pub(super) fn record(key: u64, ino: u64) -> Record {
     Record {
         key,
         ino,
