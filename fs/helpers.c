@@ -17,6 +17,11 @@ void vexfs_helper_set_buffer_uptodate(struct buffer_head *bh)
 	set_buffer_uptodate(bh);
 }
 
+bool vexfs_helper_buffer_uptodate(const struct buffer_head *bh)
+{
+	return buffer_uptodate(bh);
+}
+
 bool vexfs_helper_buffer_checked(const struct buffer_head *bh)
 {
 	return buffer_vexfs_checked(bh);
@@ -63,9 +68,16 @@ struct buffer_head *vexfs_helper_sb_find_get_block(struct super_block *sb,
 	return sb_find_get_block(sb, block);
 }
 
-void vexfs_helper_sb_breadahead(struct super_block *sb, u64 block)
+void vexfs_helper_sb_breadahead(struct super_block *sb, const u64 *blocks,
+				size_t count)
 {
-	sb_breadahead(sb, block);
+	struct blk_plug plug;
+	size_t i;
+
+	blk_start_plug(&plug);
+	for (i = 0; i < count; i++)
+		sb_breadahead(sb, blocks[i]);
+	blk_finish_plug(&plug);
 }
 
 void *vexfs_helper_bh_data(const struct buffer_head *bh)

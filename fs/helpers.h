@@ -107,6 +107,7 @@ static const u32 VEXFS_EPOLLHUP __maybe_unused = (__force u32)EPOLLHUP;
 /* --- Buffer heads -------------------------------------------------------- */
 
 void vexfs_helper_set_buffer_uptodate(struct buffer_head *bh);
+bool vexfs_helper_buffer_uptodate(const struct buffer_head *bh);
 /* A bit for ourselves: "checked" means that the block's checksum was verified. */
 bool vexfs_helper_buffer_checked(const struct buffer_head *bh);
 void vexfs_helper_set_buffer_checked(struct buffer_head *bh);
@@ -118,7 +119,9 @@ struct buffer_head *vexfs_helper_sb_bread(struct super_block *sb, u64 block);
 struct buffer_head *vexfs_helper_sb_getblk(struct super_block *sb, u64 block);
 struct buffer_head *vexfs_helper_sb_find_get_block(struct super_block *sb,
 						   u64 block);
-void vexfs_helper_sb_breadahead(struct super_block *sb, u64 block);
+/* Several blocks: neighbours become one request. */
+void vexfs_helper_sb_breadahead(struct super_block *sb, const u64 *blocks,
+				size_t count);
 void *vexfs_helper_bh_data(const struct buffer_head *bh);
 u64 vexfs_helper_bh_blocknr(const struct buffer_head *bh);
 

@@ -14,7 +14,8 @@ use crate::libvexfs::alloc::Space;
 use crate::libvexfs::format::Inode;
 use crate::libvexfs::journal::Store;
 use crate::libvexfs::siphash::siphash24;
-use crate::libvexfs::Fs;
+use crate::libvexfs::tree::{self, node, node::Node};
+use crate::libvexfs::{damaged, Fs};
 use entry::{check_name, COOKIE_FIRST, COOKIE_MAX, COUNTER_BITS, ENTRY_HEAD, ENTRY_MAX};
 use kernel::prelude::*;
 
@@ -30,6 +31,60 @@ pub(crate) struct Probe {
 /// Returns the lowest cookie that a name can have.
 fn first_cookie(key: &[u8; 16], name: &[u8]) -> u64 {
     siphash24(key, name) >> 16 << COUNTER_BITS
+}
+
+/// Entries of a directory that were copied, to be shown with no lock held.
+pub struct Listing {
+    /// A node of the directory's tree; none at the end.
+    page: KVec<u8>,
+    /// Where the entries behind it begin.
+    next: Option<u64>,
+    /// The directory.
+    dir: u64,
+}
+
+impl Listing {
+    /// An empty one.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn new() -> Result<Self> {
+        Ok(Listing {
+            page: KVec::with_capacity(node::PAGE, GFP_KERNEL)?,
+            next: None,
+            dir: 0,
+        })
+    }
+
+    /// Where to go on when all was shown; `None` at the end of the directory.
+    pub fn next(&self) -> Option<u64> {
+        self.next
+    }
+
+    /// Shows the entries from position `pos` on to `emit` until it says false.
+    ///
+    /// # Errors
+    ///
+    /// `EUCLEAN`.
+    pub fn show(&self, pos: u64, emit: &mut dyn FnMut(&DirEntryRef<'_>) -> bool) -> Result<bool> {
+        if self.page.is_empty() {
+            return Ok(true);
+        }
+        let bad = |_| damaged(self.dir, 0, "a tree node contradicts itself");
+        let leaf = Node::open(&self.page).map_err(bad)?;
+        for i in leaf.lower_bound(pos.into())..leaf.count() {
+            let entry = parse(self.dir, leaf.key(i), leaf.value(i).map_err(bad)?)?;
+            if !emit(&entry) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn parse(dir: u64, key: u128, value: &[u8]) -> Result<DirEntryRef<'_>> {
+    DirEntryRef::parse(key, value).map_err(|_| damaged(dir, 0, "a directory entry makes no sense"))
 }
 
 impl<S: Store> Fs<S> {
@@ -55,16 +110,37 @@ impl<S: Store> Fs<S> {
         pos: u64,
         emit: &mut dyn FnMut(&DirEntryRef<'_>) -> bool,
     ) -> Result {
+        let mut listing = Listing::new()?;
+        let mut next = Some(pos);
+        while let Some(pos) = next {
+            self.list(dir, pos, &mut listing)?;
+            if !listing.show(pos, emit)? {
+                return Ok(());
+            }
+            next = listing.next();
+        }
+        Ok(())
+    }
+
+    /// Copies the entries around position `pos`, as many as lie together.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Fs::readdir`].
+    pub fn list(&self, dir: &Inode, pos: u64, listing: &mut Listing) -> Result {
         if !dir.is_dir() {
             return Err(ENOTDIR);
         }
-        if pos > COOKIE_MAX {
-            return Ok(());
+        listing.dir = dir.ino;
+        listing.next = None;
+        listing.page.clear();
+        if pos <= COOKIE_MAX {
+            let page = &mut listing.page;
+            let upper = tree::copy_leaf(&self.store, dir.data_root(), pos.into(), page)?;
+            // No cookie is above 64 bits, so no leaf behind such a bound has one.
+            listing.next = upper.and_then(|upper| u64::try_from(upper).ok());
         }
-        self.tree_scan(dir.data_root(), pos.into(), &mut |key, value| {
-            let entry = self.dir_parse(dir, key, value)?;
-            Ok(emit(&entry))
-        })
+        Ok(())
     }
 
     /// Finds a name, or the place for it.
@@ -81,7 +157,7 @@ impl<S: Store> Fs<S> {
             if key > u128::from(last) {
                 return Ok(false);
             }
-            let entry = self.dir_parse(dir, key, value)?;
+            let entry = parse(dir.ino, key, value)?;
             if entry.name == name {
                 found = Some(entry.entry());
                 return Ok(false);
@@ -109,7 +185,7 @@ impl<S: Store> Fs<S> {
             return Err(ENOTDIR);
         }
         self.tree_lookup(dir.data_root(), cookie.into(), |value| {
-            self.dir_parse(dir, cookie.into(), value).map(|e| f(&e))
+            parse(dir.ino, cookie.into(), value).map(|e| f(&e))
         })?
         .transpose()
     }
@@ -162,11 +238,6 @@ impl<S: Store> Fs<S> {
         self.tree_update(t, dir.data_root_mut(), cookie.into(), |value| {
             format_head(value, ino, dtype);
         })
-    }
-
-    fn dir_parse<'a>(&self, dir: &Inode, key: u128, value: &'a [u8]) -> Result<DirEntryRef<'a>> {
-        DirEntryRef::parse(key, value)
-            .map_err(|_| self.damaged(dir.ino, 0, "a directory entry makes no sense"))
     }
 }
 

@@ -257,9 +257,8 @@ impl<S: Store> Fs<S> {
         let (mut free, mut free_inodes, mut chunks) = (0, 0, 0);
         for group in 0..count {
             if group % AHEAD == 0 {
-                for next in group..count.min(group + AHEAD) {
-                    self.store.readahead(g.header(next));
-                }
+                let next = group..count.min(group + AHEAD);
+                self.store.readahead(next.map(|group| g.header(group)));
             }
             let bno = g.header(group);
             let block = self.store.read(bno)?;

@@ -68,6 +68,12 @@ impl Block {
         unsafe { Self::take(bindings::vexfs_helper_sb_find_get_block(sb, bno)) }
     }
 
+    /// Whether the buffer has what the medium has, or something newer.
+    pub(super) fn is_read(&self) -> bool {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::vexfs_helper_buffer_uptodate(self.as_ptr()) }
+    }
+
     /// The buffer. It stays valid as long as `self`.
     pub(super) fn as_ptr(&self) -> *mut bindings::buffer_head {
         self.0.as_ptr()

@@ -3,7 +3,7 @@
 //! Open directories.
 
 use super::{bindings, dentry::errno, inode::VexInode, ioctl, mount::this_module, table::Table};
-use crate::ops::dir::{self, Entry};
+use crate::{libvexfs::dir::DirEntryRef, ops::dir};
 use kernel::prelude::*;
 
 /// What is done with open directories.
@@ -45,7 +45,7 @@ unsafe extern "C" fn iterate(file: *mut bindings::file, ctx: *mut bindings::dir_
         )
     };
     let mut pos = u64::try_from(ctx.pos).unwrap_or(0);
-    let result = dir::read(dir, &mut pos, &mut |entry: &Entry<'_>| {
+    let result = dir::read(dir, &mut pos, &mut |entry: &DirEntryRef<'_>| {
         ctx.pos = entry.cookie as i64;
         // SAFETY: The context is valid, the name a valid buffer.
         unsafe {

@@ -303,11 +303,27 @@ impl journal::Store for Store {
         Ok(())
     }
 
-    fn readahead(&self, bno: u64) {
-        if bno < self.device_blocks() {
-            // SAFETY: By the device's invariant.
-            unsafe { bindings::vexfs_helper_sb_breadahead(self.0.sb, bno) };
+    fn readahead(&self, bnos: impl Iterator<Item = u64>) {
+        let end = self.device_blocks();
+        let mut bnos = bnos.filter(|&bno| bno < end);
+        let mut batch = [0; 16];
+        loop {
+            let mut len = 0;
+            for (slot, bno) in batch.iter_mut().zip(&mut bnos) {
+                *slot = bno;
+                len += 1;
+            }
+            if len == 0 {
+                return;
+            }
+            // SAFETY: By the device's invariant. The first `len` numbers lie on the device.
+            unsafe { bindings::vexfs_helper_sb_breadahead(self.0.sb, batch.as_ptr(), len) };
         }
+    }
+
+    fn is_cached(&self, bno: u64) -> bool {
+        // SAFETY: By the device's invariant.
+        unsafe { Block::cached(self.0.sb, bno) }.is_some_and(|block| block.is_read())
     }
 
     fn begin(&self, credits: usize) -> Result<Handle> {

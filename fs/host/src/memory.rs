@@ -220,7 +220,11 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn readahead(&self, _bno: u64) {}
+    fn readahead(&self, _bnos: impl Iterator<Item = u64>) {}
+
+    fn is_cached(&self, _bno: u64) -> bool {
+        true
+    }
 
     fn begin(&self, credits: usize) -> Result<MemoryTrans> {
         kernel::alloc::check()?;

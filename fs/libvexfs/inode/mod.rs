@@ -81,11 +81,14 @@ impl<S: Store> Fs<S> {
         if self.geometry().group_of(bno).is_none() {
             return Err(estale());
         }
+        let cached = self.store.is_cached(bno);
         let mut header = [0; BLOCK_HEADER];
         self.store.read_at(bno, 0, &mut header)?;
         // A handle from outside may name any block: that it is no inode block is no damage.
-        if parse_block_header(&header, bno).is_err() {
-            return Err(estale());
+        let chunk = parse_block_header(&header, bno).map_err(|_| estale())?;
+        if !cached {
+            // Inodes of one chunk were made together, and are looked at together.
+            self.store.readahead(chunk..chunk + CHUNK_BLOCKS);
         }
         let mut slot = [0; INODE_SIZE];
         self.store.read_at(bno, at, &mut slot)?;

@@ -78,8 +78,11 @@ pub trait Store: Sized {
     /// Copies a range of the body of a shared (inode) block out, under the buffer's lock.
     fn read_at(&self, bno: u64, off: usize, buf: &mut [u8]) -> Result;
 
-    /// Starts reading a block that will be wanted soon.
-    fn readahead(&self, bno: u64);
+    /// Starts reading blocks that will be wanted soon. Numbers may be wrong: nothing comes of those.
+    fn readahead(&self, bnos: impl Iterator<Item = u64>);
+
+    /// Whether a block can be read without waiting for the medium.
+    fn is_cached(&self, bno: u64) -> bool;
 
     /// Starts a transaction that dirties at most `credits` blocks. May sleep.
     fn begin(&self, credits: usize) -> Result<Self::Trans>;

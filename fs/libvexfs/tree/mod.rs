@@ -17,7 +17,7 @@ mod search;
 mod tests;
 
 pub(crate) use change::{destroy_step, insert, remove, update, Blocks};
-pub(crate) use search::{around, lookup, next};
+pub(crate) use search::{around, copy_leaf, lookup, next};
 
 use crate::libvexfs::alloc::Space;
 use crate::libvexfs::journal::Store;

@@ -106,6 +106,11 @@ impl<'a> Node<'a> {
         self.page.first().copied().unwrap_or(0)
     }
 
+    /// Its bytes.
+    pub fn page(&self) -> &'a [u8] {
+        self.page
+    }
+
     /// Its entries.
     pub fn count(&self) -> usize {
         self.count

@@ -73,11 +73,25 @@ impl Bounds {
     }
 }
 
+/// Leaves that are read ahead in a scan.
+const AHEAD: usize = 16;
+
 /// Finds the leaf to which `key` belongs and shows it to `f`.
 pub(super) fn with_leaf<S: Store, R>(
     store: &S,
     root: Root<'_>,
     key: u128,
+    f: impl FnOnce(Node<'_>, Bounds) -> Result<R>,
+) -> Result<R> {
+    with_leaf_of_scan(store, root, key, false, f)
+}
+
+/// As [`with_leaf`]; with `ahead`, the leaves behind it will be wanted next.
+fn with_leaf_of_scan<S: Store, R>(
+    store: &S,
+    root: Root<'_>,
+    key: u128,
+    ahead: bool,
     f: impl FnOnce(Node<'_>, Bounds) -> Result<R>,
 ) -> Result<R> {
     let owner = &root.owner;
@@ -90,7 +104,10 @@ pub(super) fn with_leaf<S: Store, R>(
     if level == 0 {
         return f(top, bounds);
     }
-    let mut bno = choose(owner, owner.home, &top, key, &mut bounds)?.0;
+    let (mut bno, mut i) = choose(owner, owner.home, &top, key, &mut bounds)?;
+    if ahead && level == 1 {
+        read_ahead(store, &top, bno, i);
+    }
     loop {
         level -= 1;
         let block = store.read(bno)?;
@@ -100,8 +117,43 @@ pub(super) fn with_leaf<S: Store, R>(
             bounds.check(owner, bno, &node)?;
             return f(node, bounds);
         }
-        bno = choose(owner, bno, &node, key, &mut bounds)?.0;
+        (bno, i) = choose(owner, bno, &node, key, &mut bounds)?;
+        if ahead && level == 1 {
+            read_ahead(store, &node, bno, i);
+        }
     }
+}
+
+/// Starts reading the leaf `bno`, which is child `i`, and those behind it. As long as leaves come
+/// from memory there is nothing to do.
+fn read_ahead<S: Store>(store: &S, parent: &Node<'_>, bno: u64, i: usize) {
+    if !store.is_cached(bno) {
+        let leaves = i..parent.count().min(i + AHEAD);
+        store.readahead(leaves.filter_map(|i| parent.child(i).ok()));
+    }
+}
+
+/// Copies the page of the leaf to which `key` belongs; returns the first key that belongs to a
+/// leaf further right.
+pub(crate) fn copy_leaf<S: Store>(
+    store: &S,
+    root: Root<'_>,
+    key: u128,
+    page: &mut KVec<u8>,
+) -> Result<Option<u128>> {
+    with_leaf_of_scan(store, root, key, true, |leaf, bounds| {
+        page.clear();
+        page.extend_from_slice(leaf.page(), GFP_KERNEL)?;
+        match bounds.upper {
+            // Bounds only grow, or a damaged tree would be walked in circles.
+            Some(upper) if upper <= key => Err(out_of_order(&root.owner)),
+            upper => Ok(upper),
+        }
+    })
+}
+
+fn out_of_order(owner: &Owner) -> Error {
+    damaged(owner.id, owner.home, "tree keys out of order")
 }
 
 /// The child of an interior node below which `key` belongs, and its index.
@@ -245,8 +297,10 @@ pub(super) fn scan<S: Store>(
     f: &mut dyn FnMut(u128, &[u8]) -> Result<bool>,
 ) -> Result {
     let mut from = from;
+    // Most end in the leaf that they begin in.
+    let mut ahead = false;
     loop {
-        let upper = with_leaf(store, root, from, |leaf, bounds| {
+        let upper = with_leaf_of_scan(store, root, from, ahead, |leaf, bounds| {
             for i in leaf.lower_bound(from)..leaf.count() {
                 if !f(leaf.key(i), leaf.value(i).map_err(bad(&root.owner, 0))?)? {
                     return Ok(None);
@@ -257,14 +311,9 @@ pub(super) fn scan<S: Store>(
         match upper {
             None => return Ok(()),
             // Bounds only grow, or a damaged tree would be walked in circles.
-            Some(upper) if upper <= from => {
-                return Err(damaged(
-                    root.owner.id,
-                    root.owner.home,
-                    "tree keys out of order",
-                ))
-            }
+            Some(upper) if upper <= from => return Err(out_of_order(&root.owner)),
             Some(upper) => from = upper,
         }
+        ahead = true;
     }
 }

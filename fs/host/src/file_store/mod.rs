@@ -324,7 +324,11 @@ impl<D: Disk> Store for FileStore<D> {
         Ok(())
     }
 
-    fn readahead(&self, _bno: u64) {}
+    fn readahead(&self, _bnos: impl Iterator<Item = u64>) {}
+
+    fn is_cached(&self, _bno: u64) -> bool {
+        true
+    }
 
     fn begin(&self, credits: usize) -> Result<FileTrans<D>> {
         let mut state = self.inner.lock();
