@@ -67,6 +67,14 @@ impl Memory {
         }))
     }
 
+    /// Replaces a region behind the graph's back, as a power cut might: it will be verified when it is
+    /// read.
+    pub fn overwrite(&self, slot: u32, bytes: &[u8]) {
+        if self.write(slot, bytes).is_ok() {
+            self.verified[slot as usize].set(false);
+        }
+    }
+
     /// Changes bytes behind the graph's back, as a medium might: the region will be verified again
     /// when it is read.
     pub fn damage(&mut self, slot: u32, change: impl FnOnce(&mut [u8])) {

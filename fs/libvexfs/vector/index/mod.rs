@@ -11,7 +11,8 @@
 //! - [`node`]: what the bytes of a node mean;
 //! - [`beam`]: the candidates of a search, and which nodes it has seen;
 //! - [`search`], [`insert`], [`refine`], [`remove`]: what is done with the graph;
-//! - [`record`], [`log`]: what is journalled of it.
+//! - [`record`], [`log`], [`intent`]: what is journalled of it;
+//! - [`driver`], [`verify`]: what keeps a graph and the records together.
 //!
 //! All numbers here are integers. Vectors are bits of f32, distances are keys: squared, as
 //! the bits of an f32 that is not negative, so that they order like what they stand for.
@@ -23,7 +24,9 @@
 use kernel::prelude::*;
 
 pub mod beam;
+pub mod driver;
 pub mod insert;
+pub mod intent;
 pub mod log;
 pub mod node;
 pub mod record;
@@ -31,10 +34,12 @@ pub mod refine;
 pub mod remove;
 pub mod rotation;
 pub mod search;
+pub mod verify;
 
+pub use driver::{Driver, Source};
 pub use node::{Edge, Shape, DEGREE};
 pub use record::{Action, Entries, Index, Marks, Op, State};
-pub use search::{Found, Scratch};
+pub use search::{Found, Scratch, View};
 
 /// A key that nothing is farther than: infinity.
 pub const FARTHEST: u32 = 0x7f80_0000;
@@ -69,6 +74,27 @@ pub trait Pages {
     ///
     /// `ENOSPC`, `EIO`, `ENOMEM`.
     fn write(&self, slot: u32, stored: &[u8]) -> Result;
+}
+
+/// What is shared: the writer and searches use the same pages.
+impl<P: Pages> Pages for &P {
+    type Block = P::Block;
+
+    fn block(&self, slot: u32) -> Result<Option<Self::Block>> {
+        (**self).block(slot)
+    }
+
+    fn prefetch(&self, slot: u32) {
+        (**self).prefetch(slot);
+    }
+
+    fn copy(&self, block: &Self::Block, at: usize, to: &mut [u8]) {
+        (**self).copy(block, at, to);
+    }
+
+    fn write(&self, slot: u32, stored: &[u8]) -> Result {
+        (**self).write(slot, stored)
+    }
 }
 
 /// A query, or a vector that others are compared with.
@@ -209,6 +235,69 @@ pub trait Arithmetic<B> {
     fn mean(&self, prepared: &[u32], count: u32, mean: &mut [u32]);
 }
 
+impl<B, A: Arithmetic<B>> Arithmetic<B> for &A {
+    fn prepare(&self, vector: &[u8], prepared: &mut [u32]) -> Result {
+        (**self).prepare(vector, prepared)
+    }
+
+    fn scale(&self, stored: &[u8]) -> u32 {
+        (**self).scale(stored)
+    }
+
+    fn unpack(&self, stored: &[u8], scale: u32, prepared: &mut [u32]) {
+        (**self).unpack(stored, scale, prepared);
+    }
+
+    fn rotate(&self, prepared: &[u32], rotated: &mut [u32]) {
+        (**self).rotate(prepared, rotated);
+    }
+
+    fn table(&self, rotated: &[u32], table: &mut [u8]) -> (u32, u32) {
+        (**self).table(rotated, table)
+    }
+
+    fn expand(&self, query: &Query, slot: u32, limit: u32, block: &B, out: &mut Expansion) -> bool {
+        (**self).expand(query, slot, limit, block, out)
+    }
+
+    fn expand_image(
+        &self,
+        query: &Query,
+        slot: u32,
+        limit: u32,
+        image: &[u8],
+        out: &mut Expansion,
+    ) -> bool {
+        (**self).expand_image(query, slot, limit, image, out)
+    }
+
+    fn edge(&self, from: &[u32], rotated: &[u32], to: &[u32], edge: &mut Edge) {
+        (**self).edge(from, rotated, to, edge);
+    }
+
+    fn distance(&self, a: &[u32], b: &[u32]) -> u32 {
+        (**self).distance(a, b)
+    }
+
+    fn hidden(&self, rows: &[u32], row: u32, chosen: &[u32], key: u32, alpha: u32) -> bool {
+        (**self).hidden(rows, row, chosen, key, alpha)
+    }
+
+    fn compare(
+        &self,
+        lengths: &[u32; DEGREE],
+        keys: &[u32; DEGREE],
+        key: u32,
+        alpha: u32,
+    ) -> (u32, u32) {
+        (**self).compare(lengths, keys, key, alpha)
+    }
+
+    fn mean(&self, prepared: &[u32], count: u32, mean: &mut [u32]) {
+        (**self).mean(prepared, count, mean);
+    }
+}
+
 /// How a graph is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Params {
@@ -268,10 +357,7 @@ impl<P: Pages, A: Arithmetic<P::Block>> Graph<P, A> {
     ///
     /// What [`Pages::block`] returns.
     pub(super) fn image(&self, slot: u32, image: &mut node::Image) -> Result<bool> {
-        let Some(block) = self.pages.block(slot)? else {
-            return Ok(false);
-        };
-        Ok(image.read(&self.shape, slot, |at, to| self.pages.copy(&block, at, to)))
+        self.view().image(slot, image)
     }
 
     /// Prepares the vector of a node into `row`. False if there is no such node.

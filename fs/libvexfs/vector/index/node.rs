@@ -138,6 +138,16 @@ impl Shape {
         page * (self.pages() * PAGE) as u64 + within * self.stored() as u64
     }
 
+    /// The slots whose regions touch the bytes from `start` to `end`.
+    pub fn slots_at(&self, start: u64, end: u64) -> core::ops::Range<u32> {
+        let per_page = self.per_page() as u64;
+        let size = (self.pages() * PAGE) as u64;
+        let first = start.checked_div(size).unwrap_or(0);
+        let last = end.div_ceil(size.max(1));
+        let slot = |page: u64| u32::try_from(page.saturating_mul(per_page)).unwrap_or(u32::MAX);
+        slot(first)..slot(last)
+    }
+
     /// Whether a region that was read holds what was written there.
     pub fn verify(&self, slot: u32, stored: &[u8]) -> bool {
         stored.len() == self.stored()

@@ -118,39 +118,4 @@ impl<P: Pages, A: Arithmetic<P::Block>> Graph<P, A> {
         }
         Ok(())
     }
-
-    /// How many nodes a walk along all edges reaches, of how many there are.
-    ///
-    /// # Errors
-    ///
-    /// What [`Pages`] returns; `ENOMEM`.
-    pub fn reachable(&self, work: &mut Work) -> Result<(u32, u32)> {
-        let mut there = 0;
-        let mut state = KVVec::from_elem(0u8, self.end as usize, GFP_KERNEL)?;
-        for slot in 0..self.end {
-            if self.image(slot, &mut work.image)? {
-                there += 1;
-            } else if let Some(state) = state.get_mut(slot as usize) {
-                *state = 1;
-            }
-        }
-        let mut reached = 0;
-        let mut todo = KVVec::new();
-        for entry in self.entries.iter() {
-            todo.push(*entry, GFP_KERNEL)?;
-        }
-        while let Some(slot) = todo.pop() {
-            match state.get_mut(slot as usize) {
-                Some(state) if *state == 0 => *state = 1,
-                _ => continue,
-            }
-            reached += 1;
-            if self.image(slot, &mut work.image)? {
-                for lane in 0..work.image.used() {
-                    todo.push(work.image.neighbour(lane), GFP_KERNEL)?;
-                }
-            }
-        }
-        Ok((reached, there))
-    }
 }

@@ -4,7 +4,7 @@
 
 use super::beam::{Beam, Seen};
 use super::node::Image;
-use super::{Arithmetic, Expansion, Graph, Pages, Query, Shape, FARTHEST};
+use super::{Arithmetic, Entries, Expansion, Graph, Pages, Query, Shape, FARTHEST};
 use kernel::prelude::*;
 
 /// What a search of the graph came to.
@@ -58,7 +58,64 @@ impl Scratch {
 /// Nodes that are fetched ahead of their expansion.
 const AHEAD: usize = 2;
 
+/// A graph as searches see it. Any number of them go on beside the one writer, each with what
+/// [`Graph::view`] said when it began: a node that came later is not missed by the caller, who
+/// looked at the operations before, and one that went is not there.
+pub struct View<'a, P: Pages, A: Arithmetic<P::Block>> {
+    /// Where the nodes are.
+    pub pages: &'a P,
+    /// What computes.
+    pub arithmetic: &'a A,
+    /// What nodes look like.
+    pub shape: &'a Shape,
+    /// Where to begin.
+    pub entries: Entries,
+    /// No slot is as high as this.
+    pub end: u32,
+}
+
 impl<P: Pages, A: Arithmetic<P::Block>> Graph<P, A> {
+    /// The graph as it is now.
+    pub fn view(&self) -> View<'_, P, A> {
+        View {
+            pages: &self.pages,
+            arithmetic: &self.arithmetic,
+            shape: &self.shape,
+            entries: self.entries,
+            end: self.end,
+        }
+    }
+
+    /// [`View::search`] in the graph as it is now.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn search(
+        &self,
+        query: &Query,
+        ef: usize,
+        k: usize,
+        scratch: &mut Scratch,
+        admit: impl FnMut(u32, u32) -> Result<bool>,
+    ) -> Result<Found> {
+        self.view().search(query, ef, k, scratch, admit)
+    }
+
+    /// [`View::walk`] in the graph as it is now.
+    pub(super) fn walk(
+        &self,
+        query: &Query,
+        ef: usize,
+        k: usize,
+        scratch: &mut Scratch,
+        visit: impl FnMut(u32, &Expansion) -> Result<bool>,
+    ) -> Result<Found> {
+        self.view().walk(query, ef, k, scratch, visit)
+    }
+}
+
+impl<P: Pages, A: Arithmetic<P::Block>> View<'_, P, A> {
     /// Searches for the `k` nearest nodes that `admit` lets in, and keeps `ef` candidates on
     /// the way. `scratch` has what was found. `admit` gets the slot and generation of a node
     /// that would be among the best: it says whether that record lives and may be seen.
@@ -115,7 +172,7 @@ impl<P: Pages, A: Arithmetic<P::Block>> Graph<P, A> {
                         .arithmetic
                         .expand(query, slot, limit, &block, expansion),
                     Some(block) => {
-                        image.read(&self.shape, slot, |at, to| self.pages.copy(&block, at, to))
+                        image.read(self.shape, slot, |at, to| self.pages.copy(&block, at, to))
                             && self.arithmetic.expand_image(
                                 query,
                                 slot,

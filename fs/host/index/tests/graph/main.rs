@@ -4,5 +4,6 @@
 
 mod changes;
 mod damage;
+mod driver;
 mod recall;
 mod world;
