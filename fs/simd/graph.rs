@@ -14,7 +14,7 @@
 // Iterators, `min` and `clamp` bring landing pads along, and with them unwind tables.
 #![allow(clippy::needless_range_loop)]
 
-use crate::{element, graph_avx2, half, sqrt32 as sqrt, LEVEL_AVX2, TYPE_F16};
+use crate::{element, graph_avx2, half, sqrt32 as sqrt, LEVEL_AVX2, LEVEL_PLAIN, TYPE_F16};
 use core::sync::atomic::{compiler_fence, Ordering};
 
 /// Neighbours of a node at most, and lanes of a lookup.
@@ -114,6 +114,19 @@ pub(crate) fn add_up(s: &[f32; 8]) -> f32 {
     ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]))
 }
 
+/// Partial sums of a distance: enough that additions need not wait for each other.
+pub(crate) const LANES: usize = 32;
+
+/// The sum of all lanes, in the order of `graph_avx2::add_up_all`.
+#[inline(always)]
+pub(crate) fn add_up_all(s: &[f32; LANES]) -> f32 {
+    let mut sum = [0f32; 8];
+    for i in 0..8 {
+        sum[i] = (s[i] + s[i + 16]) + (s[i + 8] + s[i + 24]);
+    }
+    add_up(&sum)
+}
+
 /// Expands a node. Returns 1, or 0 if the image is not the node that was asked for, or was written meanwhile.
 ///
 /// # Safety
@@ -171,16 +184,16 @@ pub(crate) fn vector_at(job: &VexfsExpand) -> usize {
 /// As for `vexfs_simd_expand`.
 unsafe fn expand(job: &VexfsExpand, scale: f32, out: &mut VexfsExpanded) {
     let padded = (job.dim as usize).next_multiple_of(8);
-    let mut lanes = [0f32; 8];
+    let mut lanes = [0f32; LANES];
     // SAFETY: The image has `padded` elements behind the codes, the query as many.
     unsafe {
         let vector = job.node.add(vector_at(job));
         for i in 0..padded {
             let d = *job.query.add(i) - scale * element(vector, job.elem, i);
-            lanes[i & 7] += d * d;
+            lanes[i % LANES] += d * d;
         }
     }
-    let distance = add_up(&lanes);
+    let distance = add_up_all(&lanes);
     out.key = key(distance);
     let groups = job.padded as usize / 4;
     let mut sums = [0u32; DEGREE];
@@ -243,18 +256,35 @@ pub unsafe extern "C" fn vexfs_simd_rotate(
     let (dim, n) = (dim as usize, padded as usize);
     // SAFETY: The caller's promise.
     unsafe {
-        for i in 0..n {
-            *to.add(i) = if i < dim { *from.add(i) } else { 0.0 };
+        if level == LEVEL_PLAIN {
+            for i in 0..n {
+                *to.add(i) = if i < dim { *from.add(i) } else { 0.0 };
+            }
+        } else {
+            graph_avx2::fill(from, dim, to, n);
         }
-        let part = 1usize << (63 - (n | 1).leading_zeros());
-        let scale = 1.0 / sqrt(part as f32);
-        for round in 0..vexfs_simd_rounds(padded) as usize {
-            let at = if round & 1 == 1 { n - part } else { 0 };
+        rotate(to, signs, n, level);
+    }
+}
+
+/// Rotates a vector in place.
+///
+/// # Safety
+///
+/// As for `vexfs_simd_rotate`; `x` has `n` elements.
+#[inline(always)]
+unsafe fn rotate(x: *mut f32, signs: *const u32, n: usize, level: u32) {
+    let part = 1usize << (63 - (n | 1).leading_zeros());
+    let scale = 1.0 / sqrt(part as f32);
+    for round in 0..vexfs_simd_rounds(n as u32) as usize {
+        let at = if round & 1 == 1 { n - part } else { 0 };
+        // SAFETY: The caller's promise.
+        unsafe {
             let signs = signs.add(round * n);
-            if level == LEVEL_AVX2 {
-                graph_avx2::round(to, signs, n, at, part, scale);
+            if level == LEVEL_PLAIN {
+                round_plain(x, signs, n, at, part, scale);
             } else {
-                round_plain(to, signs, n, at, part, scale);
+                graph_avx2::round(x, signs, n, at, part, scale);
             }
         }
     }
@@ -385,7 +415,7 @@ pub struct VexfsEdge {
     pub to: *const f32,
     /// Signs of the rotation.
     pub signs: *const u32,
-    /// Room for `2 * padded` elements.
+    /// Room for `padded` elements.
     pub room: *mut f32,
     /// Where the code goes: `bits` planes of `padded / 8` bytes, lowest bit first.
     pub code: *mut u8,
@@ -419,13 +449,45 @@ pub unsafe extern "C" fn vexfs_simd_edge(edge: *mut VexfsEdge) {
     // SAFETY: The caller's promise.
     unsafe {
         let edge = &mut *edge;
-        let n = edge.padded as usize;
-        let (difference, d) = (edge.room, edge.room.add(n));
-        for i in 0..edge.dim as usize {
-            *difference.add(i) = *edge.to.add(i) - *edge.from.add(i);
+        let (n, d) = (edge.padded as usize, edge.room);
+        let (from, to, dim) = (edge.from, edge.to, edge.dim as usize);
+        if edge.level == LEVEL_PLAIN {
+            for i in 0..n {
+                *d.add(i) = if i < dim {
+                    *to.add(i) - *from.add(i)
+                } else {
+                    0.0
+                };
+            }
+        } else {
+            graph_avx2::difference(from, to, dim, d, n);
         }
-        vexfs_simd_rotate(difference, edge.dim, edge.signs, edge.padded, d, edge.level);
-        let (mut squares, mut sums) = ([0f32; 8], [0f32; 8]);
+        rotate(d, edge.signs, n, edge.level);
+        let (length, with_d, with_u) = if edge.level == LEVEL_PLAIN {
+            code(edge, d, n)
+        } else {
+            graph_avx2::code(edge, d, n)
+        };
+        let b = -2.0 * length / with_d;
+        let a = length - b * with_u;
+        // Equal vectors, and what is too small or too large to divide, get the length alone.
+        let fine = b.abs() < f32::MAX && a.abs() < f32::MAX;
+        edge.length = key(length);
+        edge.a = if fine { a } else { length }.to_bits();
+        edge.b = if fine { b } else { 0.0 }.to_bits();
+    }
+}
+
+/// Codes the rotated difference `d`. Returns its squared length, and the products of the code, as a vector on the grid,
+/// with `d` and with the rotated vector that the edge comes from.
+///
+/// # Safety
+///
+/// As for `vexfs_simd_edge`; `d` has `n` elements.
+unsafe fn code(edge: &VexfsEdge, d: *const f32, n: usize) -> (f32, f32, f32) {
+    let (mut squares, mut sums) = ([0f32; 8], [0f32; 8]);
+    // SAFETY: All indices are below `n`, those of bytes below an eighth of it.
+    unsafe {
         for i in 0..n {
             let x = *d.add(i);
             squares[i & 7] += x * x;
@@ -457,13 +519,7 @@ pub unsafe extern "C" fn vexfs_simd_edge(edge: *mut VexfsEdge) {
                 *edge.code.add(byte) = sign;
             }
         }
-        let b = -2.0 * length / add_up(&with_d);
-        let a = length - b * add_up(&with_u);
-        // Equal vectors, and what is too small or too large to divide, get the length alone.
-        let fine = b.abs() < f32::MAX && a.abs() < f32::MAX;
-        edge.length = key(length);
-        edge.a = if fine { a } else { length }.to_bits();
-        edge.b = if fine { b } else { 0.0 }.to_bits();
+        (length, add_up(&with_d), add_up(&with_u))
     }
 }
 
@@ -484,14 +540,28 @@ unsafe fn threshold(d: *const f32, n: usize, rms: f32, sum: f32) -> f32 {
             far[i & 7] += if x >= t { x } else { 0.0 };
             count += (x >= t) as u32;
         }
-        let product = 0.5 * sum + add_up(&far);
-        let squares = 0.25 * n as f32 + 2.0 * count as f32;
-        let cosine = product / sqrt(squares);
-        if cosine > best.0 {
-            best = (cosine, t);
-        }
+        better(&mut best, t, add_up(&far), count, sum, n);
     }
     best.1
+}
+
+/// Takes a threshold if it is better than the best one: `far` is the sum of all that is beyond it, `count` how many
+/// these are.
+#[inline(always)]
+pub(crate) fn better(
+    best: &mut (f32, f32),
+    threshold: f32,
+    far: f32,
+    count: u32,
+    sum: f32,
+    n: usize,
+) {
+    let product = 0.5 * sum + far;
+    let squares = 0.25 * n as f32 + 2.0 * count as f32;
+    let cosine = product / sqrt(squares);
+    if cosine > best.0 {
+        *best = (cosine, threshold);
+    }
 }
 
 /// The bits of what a stored vector is multiplied by: one over its norm if it is to be normalised, else one.
@@ -519,7 +589,8 @@ pub unsafe extern "C" fn vexfs_simd_scale(
 ///
 /// # Safety
 ///
-/// `vector` has `dim` elements of type `elem`, of any alignment; `to` has `dim` rounded up to a multiple of 8.
+/// `vector` has `dim` elements of type `elem`, of any alignment; `to` has `dim` rounded up to a multiple of 8. `level`
+/// is one that this processor has.
 #[no_mangle]
 pub unsafe extern "C" fn vexfs_simd_unpack(
     vector: *const u8,
@@ -527,10 +598,19 @@ pub unsafe extern "C" fn vexfs_simd_unpack(
     elem: u32,
     scale: u32,
     to: *mut f32,
+    level: u32,
 ) {
     align_stack!();
     let (dim, scale) = (dim as usize, f32::from_bits(scale));
-    for i in 0..dim.next_multiple_of(8) {
+    // What is left for one element at a time.
+    let rest = match (level, elem) {
+        (LEVEL_PLAIN, _) => 0,
+        // SAFETY: The caller's promise.
+        (_, TYPE_F16) => unsafe { graph_avx2::unpack::<true>(vector, dim, scale, to) },
+        // SAFETY: The caller's promise.
+        _ => unsafe { graph_avx2::unpack::<false>(vector, dim, scale, to) },
+    };
+    for i in rest..dim.next_multiple_of(8) {
         // SAFETY: `i` is below `dim` where the vector is read.
         unsafe {
             let x = match elem {

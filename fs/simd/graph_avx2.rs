@@ -7,9 +7,10 @@
 use core::arch::x86_64::*;
 
 use crate::graph::{
-    key, vector_at, VexfsExpand, VexfsExpanded, A_AT, B_AT, CODES_AT, FARTHEST, HALF_TURN, SLOTS_AT,
+    better, key, vector_at, VexfsEdge, VexfsExpand, VexfsExpanded, A_AT, B_AT, CODES_AT, FARTHEST,
+    HALF_TURN, LANES, SLOTS_AT, THRESHOLDS,
 };
-use crate::TYPE_F16;
+use crate::{sqrt32, TYPE_F16};
 
 /// Groups that a lane can add up in 16 bits.
 const WIDEN: usize = 256;
@@ -21,6 +22,15 @@ unsafe fn add_up(x: __m256) -> f32 {
     let x = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
     let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
     _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)))
+}
+
+/// The sum of 32 lanes.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+unsafe fn add_up_all(s: &[__m256; 4]) -> f32 {
+    let (even, odd) = (_mm256_add_ps(s[0], s[2]), _mm256_add_ps(s[1], s[3]));
+    // SAFETY: The processor has what this function wants too.
+    unsafe { add_up(_mm256_add_ps(even, odd)) }
 }
 
 /// See [`crate::vexfs_simd_expand`].
@@ -83,22 +93,32 @@ pub(crate) unsafe fn expand(job: &VexfsExpand, scale: f32, out: &mut VexfsExpand
 unsafe fn to_node<const HALF: bool>(job: &VexfsExpand, scale: f32) -> f32 {
     let padded = (job.dim as usize).next_multiple_of(8);
     let scale = _mm256_set1_ps(scale);
-    let mut sum = _mm256_setzero_ps();
+    let mut sums = [_mm256_setzero_ps(); 4];
     // SAFETY: Both have `padded` elements.
     unsafe {
         let vector = job.node.add(vector_at(job));
-        let mut i = 0;
-        while i < padded {
+        let squared = |i: usize| {
             let x = if HALF {
                 _mm256_cvtph_ps(_mm_loadu_si128(vector.add(i * 2).cast()))
             } else {
                 _mm256_loadu_ps(vector.add(i * 4).cast())
             };
             let d = _mm256_sub_ps(_mm256_loadu_ps(job.query.add(i)), _mm256_mul_ps(scale, x));
-            sum = _mm256_add_ps(sum, _mm256_mul_ps(d, d));
-            i += 8;
+            _mm256_mul_ps(d, d)
+        };
+        let mut i = 0;
+        while i + LANES <= padded {
+            for j in 0..4 {
+                sums[j] = _mm256_add_ps(sums[j], squared(i + 8 * j));
+            }
+            i += LANES;
         }
-        add_up(sum)
+        for j in 0..3 {
+            if i + 8 * j < padded {
+                sums[j] = _mm256_add_ps(sums[j], squared(i + 8 * j));
+            }
+        }
+        add_up_all(&sums)
     }
 }
 
@@ -162,6 +182,59 @@ unsafe fn look_up(
                 let sum = &mut sums[2 * i + k];
                 *sum = _mm256_add_epi32(*sum, _mm256_sll_epi32(x, shift));
             }
+        }
+    }
+}
+
+/// The lanes of the eight elements from `i` on that are below `dim`.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+unsafe fn below(i: usize, dim: usize) -> __m256i {
+    let left = dim.saturating_sub(i);
+    let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    _mm256_cmpgt_epi32(_mm256_set1_epi32(left as i32), lanes)
+}
+
+/// Copies `dim` elements and fills up to `n`, a multiple of 8, with zeroes.
+///
+/// # Safety
+///
+/// `from` has `dim` elements, `to` has `n`.
+#[target_feature(enable = "avx2,f16c")]
+pub(crate) unsafe fn fill(from: *const f32, dim: usize, to: *mut f32, n: usize) {
+    for i in 0..n / 8 {
+        let i = i * 8;
+        // SAFETY: A masked load touches no lane from `dim` on.
+        unsafe {
+            _mm256_storeu_ps(
+                to.add(i),
+                _mm256_maskload_ps(from.wrapping_add(i), below(i, dim)),
+            )
+        };
+    }
+}
+
+/// The difference of two vectors, filled up to `n`, a multiple of 8, with zeroes.
+///
+/// # Safety
+///
+/// `from` and `to` have `dim` elements, `d` has `n`.
+#[target_feature(enable = "avx2,f16c")]
+pub(crate) unsafe fn difference(
+    from: *const f32,
+    to: *const f32,
+    dim: usize,
+    d: *mut f32,
+    n: usize,
+) {
+    for i in 0..n / 8 {
+        let i = i * 8;
+        // SAFETY: A masked load touches no lane from `dim` on.
+        unsafe {
+            let lanes = below(i, dim);
+            let u = _mm256_maskload_ps(from.wrapping_add(i), lanes);
+            let v = _mm256_maskload_ps(to.wrapping_add(i), lanes);
+            _mm256_storeu_ps(d.add(i), _mm256_sub_ps(v, u));
         }
     }
 }
@@ -309,16 +382,141 @@ pub(crate) unsafe fn table(rotated: *const f32, n: usize, steps: f32, table: *mu
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 pub(crate) unsafe fn distance(a: *const f32, b: *const f32, n: usize) -> f32 {
-    let mut sums = [_mm256_setzero_ps(); 2];
+    let mut sums = [_mm256_setzero_ps(); 4];
     // SAFETY: All indices are below `n`.
     unsafe {
-        let mut i = 0;
-        while i < n {
+        let squared = |i: usize| {
             let d = _mm256_sub_ps(_mm256_loadu_ps(a.add(i)), _mm256_loadu_ps(b.add(i)));
-            let sum = &mut sums[i >> 3 & 1];
-            *sum = _mm256_add_ps(*sum, _mm256_mul_ps(d, d));
-            i += 8;
+            _mm256_mul_ps(d, d)
+        };
+        let mut i = 0;
+        while i + LANES <= n {
+            for j in 0..4 {
+                sums[j] = _mm256_add_ps(sums[j], squared(i + 8 * j));
+            }
+            i += LANES;
         }
-        add_up(_mm256_add_ps(sums[0], sums[1]))
+        for j in 0..3 {
+            if i + 8 * j < n {
+                sums[j] = _mm256_add_ps(sums[j], squared(i + 8 * j));
+            }
+        }
+        add_up_all(&sums)
     }
+}
+
+/// Codes a rotated difference. See `graph::code`.
+///
+/// # Safety
+///
+/// As there; `n` is a multiple of 64.
+#[target_feature(enable = "avx2,f16c")]
+pub(crate) unsafe fn code(edge: &VexfsEdge, d: *const f32, n: usize) -> (f32, f32, f32) {
+    let zero = _mm256_setzero_ps();
+    let no_sign = _mm256_castsi256_ps(_mm256_set1_epi32(i32::MAX));
+    let (mut squares, mut sums) = (zero, zero);
+    // SAFETY: All indices are below `n`, those of bytes below an eighth of it.
+    unsafe {
+        for i in 0..n / 8 {
+            let x = _mm256_loadu_ps(d.add(i * 8));
+            squares = _mm256_add_ps(squares, _mm256_mul_ps(x, x));
+            sums = _mm256_add_ps(sums, _mm256_and_ps(x, no_sign));
+        }
+        let (length, sum) = (add_up(squares), add_up(sums));
+        let threshold = if edge.bits == 2 {
+            threshold(d, n, sqrt32(length / n as f32), sum)
+        } else {
+            f32::INFINITY
+        };
+        let threshold = _mm256_set1_ps(threshold);
+        let (near, far) = (_mm256_set1_ps(0.5), _mm256_set1_ps(1.5));
+        let sign = _mm256_castsi256_ps(_mm256_set1_epi32(i32::MIN));
+        let (mut with_d, mut with_u) = (zero, zero);
+        for byte in 0..n / 8 {
+            let x = _mm256_loadu_ps(d.add(byte * 8));
+            let plus = _mm256_cmp_ps::<_CMP_GE_OQ>(x, zero);
+            let beyond = _mm256_cmp_ps::<_CMP_GE_OQ>(_mm256_and_ps(x, no_sign), threshold);
+            let size = _mm256_blendv_ps(near, far, beyond);
+            let value = _mm256_or_ps(size, _mm256_andnot_ps(plus, sign));
+            with_d = _mm256_add_ps(with_d, _mm256_mul_ps(value, x));
+            let u = _mm256_loadu_ps(edge.rotated.add(byte * 8));
+            with_u = _mm256_add_ps(with_u, _mm256_mul_ps(value, u));
+            let (plus, beyond) = (_mm256_movemask_ps(plus), _mm256_movemask_ps(beyond));
+            if edge.bits == 2 {
+                *edge.code.add(byte) = !(plus ^ beyond) as u8;
+                *edge.code.add(n / 8 + byte) = plus as u8;
+            } else {
+                *edge.code.add(byte) = plus as u8;
+            }
+        }
+        (length, add_up(with_d), add_up(with_u))
+    }
+}
+
+/// See `graph::threshold`; all thresholds in one pass.
+///
+/// # Safety
+///
+/// `d` has `n` elements, a multiple of 8.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+unsafe fn threshold(d: *const f32, n: usize, rms: f32, sum: f32) -> f32 {
+    const COUNT: usize = THRESHOLDS.len();
+    let no_sign = _mm256_castsi256_ps(_mm256_set1_epi32(i32::MAX));
+    let mut far = [_mm256_setzero_ps(); COUNT];
+    let mut counts = [_mm256_setzero_si256(); COUNT];
+    for i in 0..n / 8 {
+        // SAFETY: Below `n`.
+        let x = _mm256_and_ps(unsafe { _mm256_loadu_ps(d.add(i * 8)) }, no_sign);
+        for j in 0..COUNT {
+            let limit = _mm256_set1_ps(THRESHOLDS[j] * rms);
+            let beyond = _mm256_cmp_ps::<_CMP_GE_OQ>(x, limit);
+            far[j] = _mm256_add_ps(far[j], _mm256_and_ps(x, beyond));
+            counts[j] = _mm256_sub_epi32(counts[j], _mm256_castps_si256(beyond));
+        }
+    }
+    let mut best = (-1.0, f32::INFINITY);
+    for j in 0..COUNT {
+        let mut lanes = [0u32; 8];
+        // SAFETY: There is room for eight.
+        unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), counts[j]) };
+        let mut count = 0;
+        for lane in 0..8 {
+            count += lanes[lane];
+        }
+        // SAFETY: The processor has what this function wants too.
+        let far = unsafe { add_up(far[j]) };
+        better(&mut best, THRESHOLDS[j] * rms, far, count, sum, n);
+    }
+    best.1
+}
+
+/// Widens and multiplies so much of a stored vector as fills registers; returns how many elements. See
+/// [`crate::vexfs_simd_unpack`].
+///
+/// # Safety
+///
+/// As there.
+#[target_feature(enable = "avx2,f16c")]
+pub(crate) unsafe fn unpack<const HALF: bool>(
+    vector: *const u8,
+    dim: usize,
+    scale: f32,
+    to: *mut f32,
+) -> usize {
+    let scale = _mm256_set1_ps(scale);
+    let whole = dim & !7;
+    for i in 0..whole / 8 {
+        let i = i * 8;
+        // SAFETY: All indices are below `dim`.
+        unsafe {
+            let x = if HALF {
+                _mm256_cvtph_ps(_mm_loadu_si128(vector.add(i * 2).cast()))
+            } else {
+                _mm256_loadu_ps(vector.add(i * 4).cast())
+            };
+            _mm256_storeu_ps(to.add(i), _mm256_mul_ps(x, scale));
+        }
+    }
+    whole
 }

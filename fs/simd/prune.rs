@@ -4,7 +4,7 @@
 // Iterators, `min` and `clamp` bring landing pads along, and with them unwind tables.
 #![allow(clippy::needless_range_loop)]
 
-use crate::graph::{add_up, key, DEGREE};
+use crate::graph::{add_up_all, key, DEGREE, LANES};
 use crate::{graph_avx2, LEVEL_AVX2};
 
 /// The key of the squared distance of two prepared vectors.
@@ -33,18 +33,13 @@ unsafe fn distance(a: *const f32, b: *const f32, n: usize, level: u32) -> f32 {
         // SAFETY: The caller's promise.
         return unsafe { graph_avx2::distance(a, b, n) };
     }
-    // Sixteen elements go to two sets of lanes, as there.
-    let mut lanes = [[0f32; 8]; 2];
+    let mut lanes = [0f32; LANES];
     for i in 0..n {
         // SAFETY: Below `n`.
         let d = unsafe { *a.add(i) - *b.add(i) };
-        lanes[i >> 3 & 1][i & 7] += d * d;
+        lanes[i % LANES] += d * d;
     }
-    let mut sum = [0f32; 8];
-    for i in 0..8 {
-        sum[i] = lanes[0][i] + lanes[1][i];
-    }
-    add_up(&sum)
+    add_up_all(&lanes)
 }
 
 /// Looks for one among `count` rows that hides row `row`: closer to it, `alpha` thousandths of times, than the key

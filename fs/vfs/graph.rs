@@ -76,7 +76,14 @@ extern "C" {
     );
     fn vexfs_simd_edge(edge: *mut RawEdge);
     fn vexfs_simd_scale(vector: *const u8, dim: u32, elem: u32, normalise: u32) -> u32;
-    fn vexfs_simd_unpack(vector: *const u8, dim: u32, elem: u32, scale: u32, to: *mut u32);
+    fn vexfs_simd_unpack(
+        vector: *const u8,
+        dim: u32,
+        elem: u32,
+        scale: u32,
+        to: *mut u32,
+        level: u32,
+    );
     fn vexfs_simd_mean(from: *const u32, n: u32, count: u32, to: *mut u32);
     fn vexfs_simd_distance(a: *const u32, b: *const u32, n: u32, level: u32) -> u32;
     fn vexfs_simd_hidden(
@@ -201,9 +208,10 @@ impl Arithmetic<Region> for &GraphKernels {
         if stored.len() != shape.vector() || prepared.len() != shape.prepared() {
             return;
         }
-        let (dim, elem, to) = (shape.dim, self.elem, prepared.as_mut_ptr());
+        let (dim, elem, level) = (shape.dim, self.elem, self.level);
+        let to = prepared.as_mut_ptr();
         // SAFETY: The lengths were checked.
-        fpu::section(|| unsafe { vexfs_simd_unpack(stored.as_ptr(), dim, elem, scale, to) });
+        fpu::section(|| unsafe { vexfs_simd_unpack(stored.as_ptr(), dim, elem, scale, to, level) });
     }
 
     fn rotate(&self, prepared: &[u32], rotated: &mut [u32]) {

@@ -134,7 +134,16 @@ impl Arithmetic<Region> for Kernels {
         assert!(stored.len() == self.shape.vector() && prepared.len() == self.shape.prepared());
         let to = prepared.as_mut_ptr().cast();
         // SAFETY: The lengths were checked.
-        unsafe { vexfs_simd_unpack(stored.as_ptr(), self.shape.dim, self.elem, scale, to) }
+        unsafe {
+            vexfs_simd_unpack(
+                stored.as_ptr(),
+                self.shape.dim,
+                self.elem,
+                scale,
+                to,
+                self.level,
+            )
+        }
     }
 
     fn rotate(&self, prepared: &[u32], rotated: &mut [u32]) {

@@ -58,6 +58,12 @@ pub struct Shape {
     pub element: u32,
     /// Bits of a code for each rotated dimension.
     pub bits: u32,
+    /// Pages of a node.
+    pub pages: u32,
+    /// Nodes of a page.
+    pub per_page: u32,
+    /// Bytes of a node's region.
+    pub stored: u32,
 }
 
 impl Shape {
@@ -70,10 +76,23 @@ impl Shape {
             dim,
             element,
             bits: 2,
+            pages: 1,
+            per_page: 1,
+            stored: 0,
         };
         if shape.image() > PAGE {
             shape.bits = 1;
         }
+        // Divisions that a search would make for each node.
+        let image = shape.image();
+        let pages = 1 + image.saturating_sub(PAGE).div_ceil(PAGE - HEADER);
+        let per_page = PAGE.checked_div(image).unwrap_or(0).max(1);
+        let stored = match pages {
+            1 => PAGE.checked_div(per_page).unwrap_or(PAGE) & !(HEADER - 1),
+            n => n * PAGE,
+        };
+        (shape.pages, shape.per_page, shape.stored) =
+            (pages as u32, per_page as u32, stored as u32);
         shape
     }
 
@@ -113,29 +132,27 @@ impl Shape {
 
     /// Pages of a node; 1 if several nodes share one.
     pub fn pages(&self) -> usize {
-        1 + self.image().saturating_sub(PAGE).div_ceil(PAGE - HEADER)
+        self.pages as usize
     }
 
     /// Nodes of a page.
     pub fn per_page(&self) -> usize {
-        // The divisor is a constant or more.
-        PAGE.checked_div(self.image()).unwrap_or(0).max(1)
+        self.per_page as usize
     }
 
     /// Bytes of a node's region.
     pub fn stored(&self) -> usize {
-        match self.pages() {
-            1 => PAGE.checked_div(self.per_page()).unwrap_or(PAGE) & !(HEADER - 1),
-            n => n * PAGE,
-        }
+        self.stored as usize
     }
 
     /// Where a slot's region begins in the index's inode.
     pub fn offset(&self, slot: u32) -> u64 {
-        let per_page = self.per_page() as u64;
-        let page = u64::from(slot).checked_div(per_page).unwrap_or(0);
-        let within = u64::from(slot) - page * per_page;
-        page * (self.pages() * PAGE) as u64 + within * self.stored() as u64
+        if self.per_page <= 1 {
+            return u64::from(slot) * u64::from(self.stored);
+        }
+        let page = slot.checked_div(self.per_page).unwrap_or(0);
+        let within = slot - page * self.per_page;
+        u64::from(page) * PAGE as u64 + u64::from(within) * u64::from(self.stored)
     }
 
     /// The slots whose regions touch the bytes from `start` to `end`.

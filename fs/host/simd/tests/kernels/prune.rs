@@ -84,6 +84,11 @@ fn comparing_says_who_hides_whom() {
 #[test]
 fn stored_vectors_are_unpacked_and_normalised() {
     let mut random = Random::new(11);
+    let levels: &[u32] = if avx2() {
+        &[LEVEL_PLAIN, LEVEL_AVX2]
+    } else {
+        &[LEVEL_PLAIN]
+    };
     for dim in [1, 5, 8, 100] {
         for elem in [TYPE_F32, TYPE_F16] {
             let v = random.vector(dim);
@@ -94,10 +99,18 @@ fn stored_vectors_are_unpacked_and_normalised() {
             let mut wide = vec![0f32; dim];
             unsafe { vexfs_simd_decode(stored.as_ptr(), dim as u32, elem, wide.as_mut_ptr()) };
             for normalise in [0, 1] {
-                let mut got = vec![f32::NAN; dim.next_multiple_of(8)];
-                unsafe {
-                    let scale = vexfs_simd_scale(stored.as_ptr(), dim as u32, elem, normalise);
-                    vexfs_simd_unpack(stored.as_ptr(), dim as u32, elem, scale, got.as_mut_ptr());
+                let unpack = |level| {
+                    let mut got = vec![f32::NAN; dim.next_multiple_of(8)];
+                    unsafe {
+                        let from = stored.as_ptr();
+                        let scale = vexfs_simd_scale(from, dim as u32, elem, normalise);
+                        vexfs_simd_unpack(from, dim as u32, elem, scale, got.as_mut_ptr(), level);
+                    }
+                    got
+                };
+                let got = unpack(LEVEL_PLAIN);
+                for level in levels {
+                    assert_eq!(got, unpack(*level), "dim {dim} level {level}");
                 }
                 let norm = if normalise == 1 {
                     dot(&wide, &wide).sqrt()
