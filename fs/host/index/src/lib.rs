@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The graph index of libvexfs on a host: [`Kernels`] computes with the kernels of `fs/simd`,
-//! [`Memory`] keeps the pages. The module has its own of both; the graph is the same.
+//! [`Memory`] keeps the pages, or [`image`] those of an image of a file system. The module has its
+//! own of both; the graph is the same.
 
+pub mod image;
 mod kernels;
 mod memory;
 pub mod vectors;

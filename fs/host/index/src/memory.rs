@@ -37,7 +37,8 @@ impl Memory {
     ///
     /// `ENOMEM`.
     pub fn new(shape: &Shape, slots: u32) -> Result<Memory> {
-        let length = shape.offset(slots) as usize + shape.stored();
+        // Whole pages, though the last one may have room for more.
+        let length = (shape.offset(slots) as usize + shape.stored()).next_multiple_of(4096);
         let length = NonZeroUsize::new(length).ok_or(EINVAL)?;
         let (prot, flags) = (
             ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
@@ -65,6 +66,44 @@ impl Memory {
         Some(Region(unsafe {
             self.base.add(self.shape.offset(slot) as usize)
         }))
+    }
+
+    /// How many slots there is room for.
+    pub fn slots(&self) -> u32 {
+        self.slots
+    }
+
+    /// Puts bytes that were read from a medium in; their slots will be verified.
+    pub(crate) fn fill(&self, offset: u64, bytes: &[u8]) {
+        let n = self.within(offset, bytes.len());
+        // SAFETY: So many bytes from there on lie in the mapping; `Memory` is not shared between
+        // threads, and nobody gets a slice of it that lasts.
+        unsafe {
+            let to = self.base.as_ptr().add(offset as usize);
+            core::ptr::copy_nonoverlapping(bytes.as_ptr(), to, n);
+        }
+        for slot in self.shape.slots_at(offset, offset + n as u64) {
+            if let Some(verified) = self.verified.get(slot as usize) {
+                verified.set(false);
+            }
+        }
+    }
+
+    /// Copies bytes out that are to be written to a medium.
+    pub(crate) fn read(&self, offset: u64, bytes: &mut [u8]) {
+        let n = self.within(offset, bytes.len());
+        // SAFETY: As in `fill`.
+        unsafe {
+            let from = self.base.as_ptr().add(offset as usize);
+            core::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), n);
+        }
+    }
+
+    /// How many of `len` bytes from `offset` on there are.
+    fn within(&self, offset: u64, len: usize) -> usize {
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+        let rest = self.length.get().checked_sub(offset);
+        rest.map_or(0, |rest| rest.min(len))
     }
 
     /// Replaces a region behind the graph's back, as a power cut might: it will be verified when it is
