@@ -40,8 +40,7 @@ impl<S: Store> Fs<S> {
     /// Credits for [`Fs::grow_step`].
     pub fn grow_credits(&self, to: &Geometry) -> usize {
         let extend = 2 + to.summary_blocks() as usize + 2;
-        let copies = to.super_copies().count();
-        create_credits(to, 0).max(extend) + credits::SUPERBLOCK + copies
+        create_credits(to, 0).max(extend) + Self::superblocks_credits(to)
     }
 
     /// Goes one step towards a size that [`Fs::grown`] gave. Says true when there is no more to do.
@@ -144,18 +143,15 @@ impl<S: Store> Fs<S> {
     /// Writes the new size to the superblock and its copies, and shows it.
     fn resized(&self, t: &mut S::Trans, new: &Geometry) -> Result {
         let old = self.geometry();
-        let sb = self.update_superblock(t, |sb| {
+        let reserve = self.update_superblocks(t, |sb| {
             // What mkfs chose goes on to be what mkfs would choose.
             if sb.reserved_blocks == old.default_reserve() {
                 sb.reserved_blocks = new.default_reserve();
             }
             sb.geometry = *new;
-            sb.clone()
+            sb.reserved_blocks
         })?;
-        for group in new.super_copies() {
-            sb.format(&mut t.create(new.group_start(group))?.data_mut());
-        }
-        self.reserve.store(sb.reserved_blocks, Ordering::Relaxed);
+        self.reserve.store(reserve, Ordering::Relaxed);
         self.blocks.store(new.block_count, Ordering::Release);
         Ok(())
     }

@@ -142,6 +142,28 @@ impl<S: Store> Fs<S> {
         Ok(r)
     }
 
+    /// Credits of [`Fs::update_superblocks`] on a volume of such a geometry.
+    pub fn superblocks_credits(geometry: &Geometry) -> usize {
+        credits::SUPERBLOCK + geometry.super_copies().count()
+    }
+
+    /// As [`Fs::update_superblock`], the copies too: for what they must be good for alone.
+    pub fn update_superblocks<R>(
+        &self,
+        t: &mut S::Trans,
+        change: impl FnOnce(&mut Superblock) -> R,
+    ) -> Result<R> {
+        let mut live = self.live.lock();
+        let mut block = t.modify(0)?;
+        let r = change(&mut live);
+        live.format(&mut block.data_mut());
+        for group in live.geometry.super_copies() {
+            let mut copy = t.create(live.geometry.group_start(group))?;
+            live.format(&mut copy.data_mut());
+        }
+        Ok(r)
+    }
+
     /// Reports damage in a block or an inode (0: none to name) and returns the error for it.
     #[cold]
     pub fn damaged(&self, ino: u64, bno: u64, what: &str) -> Error {

@@ -3,12 +3,13 @@
 //! The volume's label.
 
 use crate::libvexfs::{
-    credits,
     journal::{Store as _, Trans as _},
+    Fs,
 };
 use crate::vfs::{
     bindings,
     ioctl::{capable, File},
+    store::Store,
     user,
 };
 use kernel::prelude::*;
@@ -49,8 +50,9 @@ pub(super) fn set(file: &File, arg: usize) -> Result {
     }
     file.with_write_access(|| {
         let mount = file.inode().mount();
-        let logged = mount.fs.store.begin(credits::SUPERBLOCK).and_then(|mut t| {
-            mount.fs.update_superblock(&mut t, |s| s.label = stored)?;
+        let credits = Fs::<Store>::superblocks_credits(&mount.fs.geometry());
+        let logged = mount.fs.store.begin(credits).and_then(|mut t| {
+            mount.fs.update_superblocks(&mut t, |s| s.label = stored)?;
             let tid = t.tid();
             t.stop()?;
             Ok(tid)

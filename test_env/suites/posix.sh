@@ -198,6 +198,10 @@ volume_label() {
 	umount "$MNT"
 	vexctl info --json "$DISK1" | grep -q yyyyyy
 	px_check
+	# The copies of the superblock have it too.
+	dd if=/dev/zero of="$DISK1" bs=4096 count=1 conv=notrunc status=none
+	fsck.vexfs -y "$DISK1" || [ $? -eq 1 ]
+	vexctl info --json "$DISK1" | grep -q yyyyyy
 }
 
 # --- Freezing, remounting -------------------------------------------------------
