@@ -34,6 +34,8 @@ pub(crate) struct GroupCore {
     pub(crate) held: KVec<(u32, u32)>,
     /// Where the last allocation of data ended: the next one goes on from there.
     pub(crate) cursor: u64,
+    /// A chunk that was kept though none of its inodes is in use.
+    pub(crate) spare_chunk: Option<u64>,
 }
 
 impl Group {
@@ -43,6 +45,7 @@ impl Group {
             busy: Busy::new(),
             held: KVec::new(),
             cursor: g.group_start(header.group),
+            spare_chunk: None,
             header,
         };
         Ok(Group {

@@ -349,6 +349,8 @@ pub(crate) fn sync(mount: &Mount, wait: bool) -> Result {
     if !mount.fs.store.has_journal() {
         return Ok(());
     }
+    // What statfs says afterwards does not depend on which inodes there were meanwhile.
+    mount.judge(mount.fs.free_spare_chunks())?;
     mount.fs.store.sync_tid(mount.fs.store.newest_tid())
 }
 

@@ -49,6 +49,8 @@ pub(crate) struct Counters {
     pub(crate) free_inodes: AtomicU64,
     /// Chunks.
     pub(crate) chunks: AtomicU64,
+    /// Chunks in which no inode is in use, kept for the next one.
+    pub(crate) spare_chunks: AtomicU64,
 }
 
 impl Counters {
@@ -59,6 +61,7 @@ impl Counters {
             promised: zero(),
             free_inodes: zero(),
             chunks: zero(),
+            spare_chunks: zero(),
         }
     }
 }

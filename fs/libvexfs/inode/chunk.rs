@@ -15,7 +15,7 @@ use crate::libvexfs::format::{le64, put};
 use crate::libvexfs::group::{GroupCore, GroupTree};
 use crate::libvexfs::journal::{BlockMut, Store, Trans};
 use crate::libvexfs::siphash::siphash24;
-use crate::libvexfs::{damaged, tree, Fs, Inode, Time};
+use crate::libvexfs::{credits, damaged, tree, Fs, Inode, Time};
 use core::sync::atomic::Ordering;
 use kernel::prelude::*;
 
@@ -199,6 +199,10 @@ impl<S: Store> Fs<S> {
         // The record of the chunk is written when all that can fail has been done, and
         // counts follow.
         self.set_chunk(t, core, chunk, chunk.free & !(1 << index))?;
+        if core.spare_chunk == Some(chunk.start) {
+            core.spare_chunk = None;
+            add(&self.counters.spare_chunks, -1);
+        }
         core.header.free_inodes = core.header.free_inodes.saturating_sub(1);
         core.header.dirs += u64::from(is_dir);
         self.log_group(t, core, false)?;
@@ -277,28 +281,69 @@ impl<S: Store> Fs<S> {
         t.write_at(bno, at, &[])?;
         let others = core.header.free_inodes >= u64::from(CHUNK_INODES);
         core.header.dirs = core.header.dirs.saturating_sub(inode.is_dir().into());
-        if free == CHUNK_ALL_FREE && others {
-            core.header.free_inodes = core
-                .header
-                .free_inodes
-                .saturating_sub(u64::from(CHUNK_INODES) - 1);
-            core.header.chunks = core.header.chunks.saturating_sub(1);
-            let key = chunk_key(chunk.start, chunk.free);
-            self.group_tree_remove(t, &mut core, GroupTree::Chunks, key)?;
-            for i in 0..CHUNK_BLOCKS {
-                t.forget(chunk.start + i)?;
-            }
-            self.free_in_group(t, &mut core, chunk.start, CHUNK_BLOCKS)?;
-            add(&self.counters.free_inodes, 1 - i64::from(CHUNK_INODES));
-            add(&self.counters.chunks, -1);
-            return Ok(());
-        }
         core.header.free_inodes += 1;
-        self.set_chunk(t, &mut core, chunk, free)?;
         add(&self.counters.free_inodes, 1);
+        if free == CHUNK_ALL_FREE && others {
+            return self.free_chunk(t, &mut core, chunk);
+        }
+        self.set_chunk(t, &mut core, chunk, free)?;
+        // The next inode would need a new chunk: this one is kept until the next sync.
+        if free == CHUNK_ALL_FREE && core.spare_chunk.is_none() {
+            core.spare_chunk = Some(chunk.start);
+            add(&self.counters.spare_chunks, 1);
+        }
         let mut slot = [0; INODE_SIZE];
         format_free(&mut slot, inode.generation);
         t.write_at(bno, at, &slot)
+    }
+
+    /// Gives the blocks of a chunk back of which no inode is in use; its record is as `chunk`
+    /// has it.
+    fn free_chunk(&self, t: &mut S::Trans, core: &mut GroupCore, chunk: Chunk) -> Result {
+        core.header.free_inodes = core
+            .header
+            .free_inodes
+            .saturating_sub(u64::from(CHUNK_INODES));
+        core.header.chunks = core.header.chunks.saturating_sub(1);
+        let key = chunk_key(chunk.start, chunk.free);
+        self.group_tree_remove(t, core, GroupTree::Chunks, key)?;
+        for i in 0..CHUNK_BLOCKS {
+            t.forget(chunk.start + i)?;
+        }
+        self.free_in_group(t, core, chunk.start, CHUNK_BLOCKS)?;
+        add(&self.counters.free_inodes, -i64::from(CHUNK_INODES));
+        add(&self.counters.chunks, -1);
+        Ok(())
+    }
+
+    /// Frees the chunks that were kept without an inode in use, in a transaction each.
+    ///
+    /// # Errors
+    ///
+    /// What `begin` returns, `EUCLEAN`, `EIO`.
+    pub fn free_spare_chunks(&self) -> Result {
+        for group in 0..self.group_count() {
+            if self.counters.spare_chunks.load(Ordering::Relaxed) == 0 {
+                break;
+            }
+            let group = self.group(group)?;
+            if group.core.lock().spare_chunk.is_none() {
+                continue;
+            }
+            let mut t = self.store.begin(credits::INODE_FREE)?;
+            let mut core = group.core.lock();
+            // Perhaps it is in use again.
+            if let Some(start) = core.spare_chunk.take() {
+                add(&self.counters.spare_chunks, -1);
+                let kept = self.next_chunk(&core, start.into())?;
+                if let Some(chunk) = kept.filter(|c| c.start == start && c.free == CHUNK_ALL_FREE) {
+                    self.free_chunk(&mut t, &mut core, chunk)?;
+                }
+            }
+            drop(core);
+            t.stop()?;
+        }
+        Ok(())
     }
 
     /// Shows all chunks of a group to `f`: first block and mask of free inodes. The group is
