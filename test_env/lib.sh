@@ -61,6 +61,20 @@ ensure_embeddings() {
 		warn "vexctl could not convert them: vexctl embed and search --text will not work in the VM"
 }
 
+# Test programs of every file system that Debian does not have: pjdfstest and fsx, from
+# their crates, built once.
+ensure_programs() {
+	local dir=$VEXFS_CACHE/programs built=build/programs
+	[ ! -x "$dir/bin/pjdfstest" ] || [ ! -x "$dir/bin/fsx" ] || return 0
+	say "building pjdfstest and fsx, once"
+	(
+		cd "$VEXFS_SRC" &&
+			test_env/cargo.sh install --quiet --locked --force --root $built pjdfstest@0.2.2 &&
+			test_env/cargo.sh install --quiet --locked --force --root $built fsx@0.3.2 &&
+			mkdir -p "$dir" && cp -r $built/bin "$dir/"
+	) </dev/null >&2 || warn "pjdfstest and fsx could not be built: their tests will be skipped"
+}
+
 # One at a time: take the lock NAME and keep it until this shell ends.
 lock() {
 	mkdir -p "$VEXFS_CACHE/locks"

@@ -1,10 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# All tests: run_tests.sh [host|vm|power]...   (`make test`)
+# All tests: run_tests.sh [host|vm|uml|debug|power]...   (`make test`)
 #
 #   host    cargo test: libvexfs and vexctl on this machine
 #   vm      test_env/suites/, in VMs
+#   uml     those of them that take long, in User Mode Linux
+#   debug   some of them on the debug kernel; with VEXFS_LONG=1 all
 #   power   test_env/host_tests/, which drive VMs from outside
 #
 # The last line counts over all; the exit status is 0 when nothing failed and something
@@ -14,7 +16,7 @@ set -uo pipefail
 . "$(dirname -- "$0")/lib.sh"
 
 cd "$VEXFS_SRC" || exit 1
-[ $# -gt 0 ] || set -- host vm power
+[ $# -gt 0 ] || set -- host vm uml power
 passed=0 failed=0 skipped=0
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
@@ -88,6 +90,30 @@ run_vm() {
 	check_skips
 }
 
+run_uml() {
+	local status sections
+	mapfile -t sections < <(test_env/test_module.sh --list native)
+	heading "sections in User Mode Linux"
+	ensure_programs
+	test_env/uml.sh test "${sections[@]}" 2>&1 | tee "$out" |
+		sed -u '/^[0-9]* passed, [0-9]* failed, [0-9]* skipped$/d'
+	status=${PIPESTATUS[0]}
+	counted "the sections in User Mode Linux" "$status"
+	check_skips
+}
+
+# A report of lockdep, kmemleak or UBSAN fails the section.
+run_debug() {
+	local status sections=(stability staging_waits)
+	[ "${VEXFS_LONG:-0}" = 0 ] || mapfile -t sections < <(test_env/test_module.sh --list uml)
+	heading "sections on the debug kernel"
+	test_env/uml.sh test --debug "${sections[@]}" 2>&1 | tee "$out" |
+		sed -u '/^[0-9]* passed, [0-9]* failed, [0-9]* skipped$/d'
+	status=${PIPESTATUS[0]}
+	counted "the sections on the debug kernel" "$status"
+	check_skips
+}
+
 run_power() {
 	local script status
 	for script in test_env/host_tests/*.sh; do
@@ -111,19 +137,21 @@ built=true
 for part in "$@"; do
 	case $part in
 	host) ;;
-	vm | power)
+	vm | uml | debug | power)
 		heading "build"
 		test_env/build_module.sh </dev/null || { fail "the module does not build" && built=false; }
 		test_env/cargo.sh build --release -p vexctl || { fail "vexctl does not build" && built=false; }
 		break
 		;;
-	*) die "run_tests.sh: what is '$part'? (host, vm, power)" ;;
+	*) die "run_tests.sh: what is '$part'? (host, vm, uml, debug, power)" ;;
 	esac
 done
 for part in "$@"; do
 	case $part in
 	host) run_host ;;
 	vm) ! $built || run_vm ;;
+	uml) ! $built || run_uml ;;
+	debug) ! $built || run_debug ;;
 	power) ! $built || run_power ;;
 	esac
 done

@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # The tests that run inside the VM: test_module.sh [SECTION...]
+#                                   test_module.sh --list [stock|native|uml]
 #
 # A section is a file of test_env/suites/, named after it, which is sourced here and
 # calls t, fails and skip (below). Without arguments, all of them. Disks: $DISK1 and
-# $DISK2 are empty block devices; $MNT is an empty folder.
+# $DISK2 are empty block devices; $MNT is an empty folder. VEXFS_ONLY=WORDS runs the tests
+# whose names hold these words, and no other.
 #
 # Exit status 0 when nothing failed and something passed. The last line counts.
 set -u
@@ -22,11 +24,14 @@ WORK=$(mktemp -d)
 VEXFS_SEED=${VEXFS_SEED:-$(date +%s)}
 export MNT DISK1 DISK2 WORK VEXFS_SEED
 
+only() { [[ $1 == *"${VEXFS_ONLY:-}"* ]]; }
+
 # t NAME COMMAND...: the command must exit 0. A shell function will do; it runs in a
 # shell of its own, with -eu.
 t() {
 	local name=$1 out begin status
 	shift
+	only "$name" || return 0
 	begin=$(date +%s%N)
 	out=$WORK/output
 	(
@@ -62,6 +67,7 @@ exits() {
 fails() {
 	local text=$1 name=$2 out begin status
 	shift 2
+	only "$name" || return 0
 	begin=$(date +%s%N)
 	out=$WORK/output
 	(
@@ -118,8 +124,17 @@ all_sections() {
 	done
 }
 
+# Long ones, for the machine's own speed: User Mode Linux has them. The rest is for the stock
+# kernel, and some of it for nothing else.
+native='conform|programs|large'
+stock_only='build|nfs'
 if [ "${1:-}" = --list ]; then
-	all_sections
+	case ${2:-all} in
+	stock) all_sections | grep -vxE "$native" ;;
+	native) all_sections | grep -xE "$native" ;;
+	uml) all_sections | grep -vxE "$stock_only" ;;
+	*) all_sections ;;
+	esac
 	exit 0
 fi
 if [ -z "${VEXFS_IN_VM:-}" ]; then

@@ -30,7 +30,7 @@ if [ "$(id -u)" != 0 ]; then
 	*)
 		command -v sudo >/dev/null 2>&1 || die "this needs root: run it as root, or install sudo"
 		ensure_setup
-		exec sudo --preserve-env=VEXFS_VEXCTL,VEXFS_MODULE,VEXFS_UML_JOBS,VEXFS_SEED \
+		exec sudo --preserve-env=VEXFS_VEXCTL,VEXFS_MODULE,VEXFS_UML_JOBS,VEXFS_SEED,VEXFS_LONG,VEXFS_ONLY \
 			env VEXFS_CACHE="$VEXFS_CACHE" setpriv --pdeathsig KILL "$0" "$@"
 		;;
 	esac

@@ -48,6 +48,7 @@ shared() {
 shared src /mnt/vexfs-src ro
 shared share /mnt/share rw
 shared embeddings /usr/share/vexfs ro
+shared programs /run/vexfs-programs ro
 
 . /mnt/vexfs-src/test_env/guest/lib.sh
 base

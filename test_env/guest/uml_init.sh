@@ -50,6 +50,10 @@ if [ -e $R/embeddings ]; then
 	mkdir -p /usr/share/vexfs
 	mount -t hostfs -o hostfs=/run/embeddings,ro hostfs /usr/share/vexfs
 fi
+if [ -e $R/programs ]; then
+	mkdir -p /run/vexfs-programs
+	mount -t hostfs -o hostfs=/run/programs,ro hostfs /run/vexfs-programs
+fi
 . /mnt/vexfs-src/test_env/guest/lib.sh
 base
 # The disks by the names that they have in the other VM.

@@ -111,6 +111,10 @@ if [ -e "$VEXFS_CACHE/embeddings/glove100.vexemb" ]; then
 	binds+=(--bind-ro "$VEXFS_CACHE/embeddings" /run/embeddings)
 	: >"$vm/guest/embeddings"
 fi
+if [ -d "$VEXFS_CACHE/programs/bin" ]; then
+	binds+=(--bind-ro "$VEXFS_CACHE/programs" /run/programs)
+	: >"$vm/guest/programs"
+fi
 # The output goes through serial lines, whose ends are descriptors of ours.
 args=("mem=$memory" root=/dev/root rootfstype=hostfs rootflags=/ ro
 	init=/mnt/vexfs-src/test_env/guest/uml_init.sh uml_dir=/tmp

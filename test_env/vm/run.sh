@@ -160,6 +160,10 @@ if [ -e "$VEXFS_CACHE/embeddings/glove100.vexemb" ]; then
 	binds+=(--bind-ro "$VEXFS_CACHE/embeddings" /run/embeddings)
 	args+=(-virtfs "local,path=/run/embeddings,mount_tag=embeddings,security_model=none,readonly=on,multidevs=remap")
 fi
+if [ -d "$VEXFS_CACHE/programs/bin" ]; then
+	binds+=(--bind-ro "$VEXFS_CACHE/programs" /run/programs)
+	args+=(-virtfs "local,path=/run/programs,mount_tag=programs,security_model=none,readonly=on,multidevs=remap")
+fi
 if $tty; then
 	args+=(-chardev "stdio,id=tty,signal=off" -device virtconsole,chardev=tty)
 else

@@ -10,7 +10,8 @@
 #
 #   --checks      every check of the stock kernel's allocators (slower)
 #   --timeout S   for one section (default 900)
-# Sections: test_env/suites/; they have /dev/vdb (2 GB) and /dev/vdc (1 GB).
+# Sections: test_env/suites/, without any the ones that `uml.sh test` is not for; they have /dev/vdb (2 GB) and /dev/vdc (1 GB).
+# Environment: VEXFS_SEED, VEXFS_LONG=1, VEXFS_ONLY=WORDS (tests whose names hold them).
 #
 # (uml.sh test is this too, with another runner.)
 
@@ -30,7 +31,7 @@ while [ $# -gt 0 ]; do
 done
 ensure_setup
 cd "$VEXFS_SRC"
-[ $# -gt 0 ] || mapfile -t sections < <(test_env/test_module.sh --list)
+[ $# -gt 0 ] || mapfile -t sections < <(test_env/test_module.sh --list stock)
 [ $# -eq 0 ] || sections=("$@")
 mkdir -p test_results
 log=test_results/test_log_$(date +%Y%m%d_%H%M%S).txt
@@ -49,7 +50,8 @@ for section in "${sections[@]}"; do
 	klog=$(mktemp)
 	"${runner[@]}" --disk 2G --disk 1G --memory 3G \
 		--timeout "$timeout" --kernel-log "$klog" "${options[@]}" "${share[@]}" \
-		--env "VEXFS_SEED=${VEXFS_SEED:-$(date +%s)}" --env "VEXFS_LONG=${VEXFS_LONG:-0}" -- \
+		--env "VEXFS_SEED=${VEXFS_SEED:-$(date +%s)}" --env "VEXFS_LONG=${VEXFS_LONG:-0}" \
+		--env "VEXFS_ONLY=${VEXFS_ONLY:-}" -- \
 		/mnt/vexfs-src/test_env/test_module.sh "$section" 2>&1 | tee "$out" |
 		sed -u '/^[0-9]* passed, [0-9]* failed, [0-9]* skipped$/d' | tee -a "$log" ||
 		status=$?
