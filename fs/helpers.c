@@ -119,6 +119,11 @@ bool vexfs_helper_sb_ro_changes(const struct super_block *sb)
 	return READ_ONCE(sb->s_readonly_remount);
 }
 
+bool vexfs_helper_sb_start_write_trylock(struct super_block *sb)
+{
+	return sb_start_write_trylock(sb);
+}
+
 void vexfs_helper_sb_start_write(struct super_block *sb)
 {
 	sb_start_write(sb);

@@ -33,6 +33,7 @@
 #include <linux/iversion.h>
 #include <linux/jbd2.h>
 #include <linux/kobject.h>
+#include <linux/kthread.h>
 #include <linux/list_lru.h>
 #include <linux/magic.h>
 #include <linux/mempool.h>
@@ -193,6 +194,7 @@ bool vexfs_helper_sb_rdonly(const struct super_block *sb);
 /* Between read-only and writable, one way or the other. */
 bool vexfs_helper_sb_ro_changes(const struct super_block *sb);
 void vexfs_helper_sb_start_write(struct super_block *sb);
+bool vexfs_helper_sb_start_write_trylock(struct super_block *sb);
 void vexfs_helper_sb_end_write(struct super_block *sb);
 void vexfs_helper_sb_start_intwrite(struct super_block *sb);
 void vexfs_helper_sb_end_intwrite(struct super_block *sb);
@@ -314,6 +316,12 @@ struct workqueue_struct *vexfs_helper_alloc_workqueue(const char *name,
 						      u32 flags,
 						      int max_active);
 bool vexfs_helper_fatal_signal_pending(void);
+bool vexfs_helper_signal_pending(void);
+u64 vexfs_helper_get_random_u64(void);
+/* A thread of low priority, with a reference that the stop takes back. */
+struct task_struct *vexfs_helper_kthread_run(int (*fn)(void *), void *data,
+					     const char *name);
+void vexfs_helper_kthread_stop_put(struct task_struct *task);
 void vexfs_helper_cond_resched(void);
 unsigned int vexfs_helper_memalloc_nofs_save(void);
 void vexfs_helper_memalloc_nofs_restore(unsigned int flags);

@@ -230,6 +230,34 @@ bool vexfs_helper_fatal_signal_pending(void)
 	return fatal_signal_pending(current);
 }
 
+u64 vexfs_helper_get_random_u64(void)
+{
+	return get_random_u64();
+}
+
+bool vexfs_helper_signal_pending(void)
+{
+	return signal_pending(current);
+}
+
+struct task_struct *vexfs_helper_kthread_run(int (*fn)(void *), void *data,
+					     const char *name)
+{
+	struct task_struct *task = kthread_create(fn, data, "%s", name);
+
+	if (!IS_ERR(task)) {
+		get_task_struct(task);
+		set_user_nice(task, 10);
+		wake_up_process(task);
+	}
+	return task;
+}
+
+void vexfs_helper_kthread_stop_put(struct task_struct *task)
+{
+	kthread_stop_put(task);
+}
+
 void vexfs_helper_cond_resched(void)
 {
 	cond_resched();

@@ -26,6 +26,7 @@ errno! {
     eproto = 71, "Protocol error.";
     eilseq = 84, "Illegal byte sequence.";
     eopnotsupp = 95, "Operation not supported.";
+    etimedout = 110, "Timed out.";
     estale = 116, "Stale file handle: the inode is free.";
     euclean = 117, "Structure needs cleaning: damage on disk.";
     edquot = 122, "Quota exceeded.";

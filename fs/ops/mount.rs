@@ -190,7 +190,8 @@ fn start_writing(mount: &Mount, count: bool) -> Result {
     t.stop()?;
     mount.set_writing(true);
     finish_orphans(mount);
-    Ok(())
+    // SAFETY: A mount stays where it is; `vfs::mount` detaches its indexes before it goes.
+    unsafe { mount.vectors.start(mount) }
 }
 
 /// Nothing is written any more: the volume is clean.
@@ -320,6 +321,7 @@ pub(crate) fn reconfigure(
     }
     if read_only {
         mount.staging.read_only();
+        mount.vectors.stop();
         if mount.sb().stopped_writing() {
             return Ok(());
         }
@@ -365,8 +367,9 @@ pub(crate) fn freeze(mount: &Mount) -> Result {
 }
 
 /// Lets writers go on after [`freeze`].
-pub(crate) fn thaw(_mount: &Mount) -> Result {
+pub(crate) fn thaw(mount: &Mount) -> Result {
     // Writers were stopped by the VFS alone; the journal was never locked.
+    mount.vectors.look_again();
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 //! - [`search`]: plan, run, tell. [`request`]: what is asked for. [`scan`]: the pass over all vectors.
 //!   [`trace`]: how it went.
 //! - [`admission`]: which records may be hits. [`sight`]: which files the caller may see.
+//! - [`index`]: graphs over collections, the worker that keeps them, and searches through them.
 //! - [`reap`]: records of files that are gone.
 //!
 //! Locks: whoever changes a collection holds its lock of [`Vectors`], taken after the mount's write
@@ -14,6 +15,7 @@
 
 mod admission;
 mod collection;
+mod index;
 mod put;
 mod reap;
 mod record;
@@ -68,6 +70,7 @@ const LOCKS: usize = 16;
 /// What a mount keeps for vectors.
 pub(crate) struct Vectors {
     locks: KVec<Mutex<()>>,
+    indexes: index::Indexes,
 }
 
 impl Vectors {
@@ -81,7 +84,36 @@ impl Vectors {
         for _ in 0..LOCKS {
             locks.push(Mutex::new(())?, GFP_KERNEL)?;
         }
-        Ok(Vectors { locks })
+        Ok(Vectors {
+            locks,
+            indexes: index::Indexes::new()?,
+        })
+    }
+
+    /// The mount writes from now on: indexes are kept up.
+    ///
+    /// # Safety
+    ///
+    /// `mount`, which this is of, stays where it is until [`Vectors::stop`] was called.
+    pub(crate) unsafe fn start(&self, mount: &Mount) -> Result {
+        // SAFETY: The caller's promise.
+        unsafe { self.indexes.start_worker(mount) }
+    }
+
+    /// Nothing is written from now on: indexes are saved and left alone.
+    pub(crate) fn stop(&self) {
+        self.indexes.stop_worker();
+    }
+
+    /// The file system goes: holds no inodes any more.
+    pub(crate) fn detach(&self) {
+        self.indexes.stop_worker();
+        self.indexes.clear();
+    }
+
+    /// The file system is not frozen any more, or was shut down: who waits looks again.
+    pub(crate) fn look_again(&self) {
+        self.indexes.look_again();
     }
 
     /// Keeps others from changing collection `id`.
@@ -112,6 +144,7 @@ pub(crate) fn ioctl(file: &File, nr: u32, arg: usize) -> Result<isize> {
         bindings::VEXFS_NR_DELETE => file.with_write_access(|| record::delete(file, arg)),
         bindings::VEXFS_NR_LIST => record::list(file, arg),
         bindings::VEXFS_NR_SEARCH => search::search(file, arg),
+        bindings::VEXFS_NR_INDEX => index::ioctl(file, arg),
         _ => Err(ENOTTY),
     };
     file.inode().mount().judge(result)
@@ -126,7 +159,10 @@ fn abi(file: &File, arg: usize) -> Result<isize> {
     let sb = &file.inode().fs().sb;
     abi.size = size_of_val(&abi) as u32;
     abi.version = bindings::VEXFS_ABI_VERSION;
-    abi.features = (bindings::VEXFS_FEATURE_VECTORS | bindings::VEXFS_FEATURE_STAGING).into();
+    abi.features = (bindings::VEXFS_FEATURE_VECTORS
+        | bindings::VEXFS_FEATURE_STAGING
+        | bindings::VEXFS_FEATURE_INDEX)
+        .into();
     abi.root_ino = sb.root_ino;
     abi.uuid = sb.uuid;
     uapi::put(arg, size, &abi)?;

@@ -77,6 +77,7 @@ struct vexfs_abi {
 
 #define VEXFS_FEATURE_VECTORS		0x1	/* collections, records, exact search */
 #define VEXFS_FEATURE_STAGING		0x2	/* archive, release, recall */
+#define VEXFS_FEATURE_INDEX		0x4	/* indexes over collections */
 
 /*
  * VEXFS_IOC_PATH: the path of an inode, from the root of the mount that the
@@ -307,6 +308,10 @@ struct vexfs_list {
 
 #include "vexfs_search.h"
 
+/* --- Vectors: index ------------------------------------------------------ */
+
+#include "vexfs_index.h"
+
 /* --- Staging -------------------------------------------------------------- */
 
 #include "vexfs_staging.h"
@@ -326,6 +331,7 @@ struct vexfs_list {
 #define VEXFS_NR_LIST			0x1c
 #define VEXFS_NR_SEARCH			0x20
 #define VEXFS_NR_FILTER			0x21
+#define VEXFS_NR_INDEX			0x28
 #define VEXFS_NR_STAGE_ATTACH		0x40
 #define VEXFS_NR_STAGE_ARCHIVE		0x41
 #define VEXFS_NR_STAGE_RELEASE		0x42
@@ -352,6 +358,7 @@ struct vexfs_list {
 #define VEXFS_IOC_LIST			_IO(VEXFS_IOC_MAGIC, VEXFS_NR_LIST)
 #define VEXFS_IOC_SEARCH		_IO(VEXFS_IOC_MAGIC, VEXFS_NR_SEARCH)
 #define VEXFS_IOC_FILTER		_IO(VEXFS_IOC_MAGIC, VEXFS_NR_FILTER)
+#define VEXFS_IOC_INDEX			_IO(VEXFS_IOC_MAGIC, VEXFS_NR_INDEX)
 #define VEXFS_IOC_STAGE_ATTACH		_IO(VEXFS_IOC_MAGIC, VEXFS_NR_STAGE_ATTACH)
 #define VEXFS_IOC_STAGE_ARCHIVE		_IO(VEXFS_IOC_MAGIC, VEXFS_NR_STAGE_ARCHIVE)
 #define VEXFS_IOC_STAGE_RELEASE		_IO(VEXFS_IOC_MAGIC, VEXFS_NR_STAGE_RELEASE)

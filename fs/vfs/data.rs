@@ -44,6 +44,13 @@ impl VexInode {
         unsafe { (*self.as_ptr()).i_mapping }
     }
 
+    /// Bytes of it that are in the page cache.
+    pub(crate) fn cached_bytes(&self) -> u64 {
+        // SAFETY: The inode lives; the count may be old by the time it is used.
+        let pages = unsafe { core::ptr::read_volatile(&raw const (*self.mapping()).nrpages) };
+        (pages as u64) << 12
+    }
+
     /// The device that data is on.
     pub(crate) fn bdev(&self) -> *mut bindings::block_device {
         // SAFETY: The inode's super block lives, and has its device as long as it does.

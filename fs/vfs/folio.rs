@@ -59,7 +59,6 @@ impl FolioRef {
 
     /// Whether somebody has looked at it since it was read from the medium: see
     /// [`super::index_pages`].
-    #[allow(dead_code, reason = "the module has no indexes yet")]
     pub(super) fn checked(&self) -> bool {
         // SAFETY: We hold a reference.
         unsafe { bindings::vexfs_helper_folio_test_checked(self.0.as_ptr()) }
@@ -75,7 +74,6 @@ impl FolioRef {
     ///
     /// May sleep; no other folio lock is held. Only for folios of internal inodes: nobody else
     /// writes to those but under the folio's lock.
-    #[allow(dead_code, reason = "the module has no indexes yet")]
     pub(super) fn locked<T>(&self, f: impl FnOnce(&mut [u8]) -> Result<T>) -> Result<T> {
         // SAFETY: We hold a reference; what is locked here is unlocked below.
         to_result(unsafe { bindings::vexfs_helper_folio_lock_killable(self.0.as_ptr()) })?;
@@ -92,7 +90,6 @@ impl FolioRef {
     }
 
     /// Notes that somebody has looked at it. The folio is locked.
-    #[allow(dead_code, reason = "the module has no indexes yet")]
     pub(super) fn set_checked(&self) {
         // SAFETY: We hold a reference.
         unsafe { bindings::vexfs_helper_folio_set_checked(self.0.as_ptr()) };

@@ -136,6 +136,11 @@ impl GraphKernels {
         })
     }
 
+    /// Bytes of memory that it has.
+    pub(crate) fn pinned(&self) -> usize {
+        size_of_val(self.signs.as_slice())
+    }
+
     /// # Safety
     ///
     /// `node` is the address of a whole image.

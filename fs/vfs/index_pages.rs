@@ -142,6 +142,7 @@ pub(super) unsafe fn publish(to: *mut u8, bytes: &[u8]) {
 
 /// What a search or a change counts of the pages that it came by.
 #[derive(Clone, Copy, Debug, Default)]
+#[allow(dead_code, reason = "searches, which will tell, are exact still")]
 pub(crate) struct PageCounts {
     /// Nodes looked at.
     pub(crate) read: u64,
@@ -160,7 +161,12 @@ pub(crate) struct IndexPages<'a> {
     damaged: Cell<u64>,
     /// Slots that were prefetched last.
     ahead: Cell<[u32; 2]>,
+    /// Is told of bytes that are going to be written.
+    note: Option<&'a Note<'a>>,
 }
+
+/// Who is told of so many bytes at a place that are going to be written.
+pub(crate) type Note<'a> = dyn Fn(u64, u64) -> Result + 'a;
 
 impl<'a> IndexPages<'a> {
     /// The pages in `file`.
@@ -172,7 +178,13 @@ impl<'a> IndexPages<'a> {
             missed: Cell::new(0),
             damaged: Cell::new(0),
             ahead: Cell::new([u32::MAX; 2]),
+            note: None,
         }
+    }
+
+    /// Has `note` told of what is going to be written.
+    pub(crate) fn note_writes(&mut self, note: &'a Note<'a>) {
+        self.note = Some(note);
     }
 
     /// What was counted so far.
@@ -273,6 +285,9 @@ impl Pages for IndexPages<'_> {
                 Some(folio) => at = folio.pos() + folio.len() as u64,
                 None => at = (at | (PAGE as u64 - 1)) + 1,
             }
+        }
+        if let Some(note) = self.note {
+            note(pos, stored.len() as u64)?;
         }
         self.file.publish_at(pos, stored)
     }

@@ -44,7 +44,6 @@ impl Writer {
         stable: false,
         blocks: 1,
     };
-    #[allow(dead_code, reason = "the module has no indexes yet")]
     const NODE: Writer = Writer {
         copy: index_pages::publish,
         stable: true,
@@ -107,7 +106,6 @@ impl InternalFile {
     /// # Context
     ///
     /// As there, but for the readers.
-    #[allow(dead_code, reason = "the module has no indexes yet")]
     pub(super) fn publish_at(&self, pos: u64, node: &[u8]) -> Result {
         self.write(pos, node, &Writer::NODE)
     }
@@ -231,7 +229,6 @@ impl InternalFile {
     }
 
     /// The folio that holds byte `pos`, if it is in the page cache and was checked.
-    #[allow(dead_code, reason = "the module has no indexes yet")]
     pub(super) fn checked_folio(&self, pos: u64) -> Option<FolioRef> {
         let index = (pos >> BLOCK_SHIFT) as usize;
         // SAFETY: The inode lives. The folio comes back counted, or not at all.
@@ -265,7 +262,6 @@ impl InternalFile {
     }
 
     /// Says that `len` bytes at `pos` will be wanted soon. Does not wait.
-    #[allow(dead_code, reason = "the module has no indexes yet")]
     pub(super) fn prefetch(&self, pos: u64, len: usize) {
         let end = self.size().div_ceil(BLOCK) as usize;
         // SAFETY: The mapping is that of an inode that we hold.

@@ -23,17 +23,15 @@ pub(crate) mod fiemap;
 pub(crate) mod file;
 mod fileattr;
 pub(crate) mod folio;
-#[allow(dead_code, reason = "the module has no indexes yet")]
 pub(crate) mod fpu;
-#[allow(dead_code, reason = "the module has no indexes yet")]
 pub(crate) mod graph;
-#[allow(dead_code, reason = "the module has no indexes yet")]
 pub(crate) mod index_pages;
 pub(crate) mod inode;
 pub(crate) mod internal_file;
 pub(crate) mod ioctl;
 pub(crate) mod iomap;
 mod jbd2;
+pub(crate) mod kthread;
 pub(crate) mod log;
 pub(crate) mod mount;
 mod namei;

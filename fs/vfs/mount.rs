@@ -441,9 +441,10 @@ pub(super) unsafe fn drop_mount(sb: *mut bindings::super_block) {
 unsafe extern "C" fn kill_sb(sb: *mut bindings::super_block) {
     // SAFETY: By this function's own requirement; the mount is there if the mounting came so far.
     unsafe {
-        // Agents have no file open: their calls must end before inodes are evicted.
+        // Agents and indexes have no file open: their work must end before inodes are evicted.
         if let Some(mount) = (*sb).s_fs_info.cast::<Mount>().as_ref() {
             mount.staging.detach();
+            mount.vectors.detach();
         }
         bindings::kill_block_super(sb);
     }

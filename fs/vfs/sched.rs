@@ -20,6 +20,18 @@ pub(crate) fn killed() -> bool {
     unsafe { bindings::vexfs_helper_fatal_signal_pending() }
 }
 
+/// Whether a signal waits for the current task.
+pub(crate) fn interrupted() -> bool {
+    // SAFETY: It only looks at the current task.
+    unsafe { bindings::vexfs_helper_signal_pending() }
+}
+
+/// A random number.
+pub(crate) fn random() -> u64 {
+    // SAFETY: It has no requirements.
+    unsafe { bindings::vexfs_helper_get_random_u64() }
+}
+
 /// Seconds since 1970.
 pub(crate) fn real_seconds() -> i64 {
     // SAFETY: It only reads the clock.

@@ -98,6 +98,14 @@ impl SuperBlock {
         WriteHeld(self)
     }
 
+    /// The same without waiting: none if it is frozen, or is about to be.
+    pub(crate) fn try_hold_write(&self) -> Option<WriteHeld<'_>> {
+        // SAFETY: The super block is valid.
+        let held = unsafe { bindings::vexfs_helper_sb_start_write_trylock(self.as_ptr()) };
+        // A guard that is made in any case would give back what was not taken.
+        held.then(|| WriteHeld(self))
+    }
+
     /// Lets go of the hold that keeps the file system from being frozen, which every write has, while
     /// `f` runs.
     ///

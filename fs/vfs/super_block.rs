@@ -178,6 +178,7 @@ impl Mount {
     pub(crate) fn shut_down(&self) {
         self.fs.store.shut_down();
         self.staging.look_again();
+        self.vectors.look_again();
     }
 
     /// Looks at an operation's result: damage is answered as the mount option says. Call it with

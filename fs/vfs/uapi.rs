@@ -143,5 +143,5 @@ plain! {
     vexfs_copy_commit vexfs_stage_data vexfs_stage_complete vexfs_stage_item vexfs_stage_batch
     vexfs_stage_state vexfs_volume vexfs_volume_upsert vexfs_volume_list
     vexfs_abi vexfs_path vexfs_resize vexfs_collection vexfs_mark vexfs_put_item vexfs_put vexfs_record vexfs_get
-    vexfs_delete vexfs_list vexfs_search vexfs_cursor vexfs_explain vexfs_filter vexfs_filter_insn
+    vexfs_delete vexfs_list vexfs_search vexfs_index vexfs_cursor vexfs_explain vexfs_filter vexfs_filter_insn
 }

@@ -4,8 +4,8 @@
 use crate::exit::Exit;
 use crate::output::Output;
 use crate::{
-    agent, collection, debug, dump, embed, fsck, import, info, mkfs, record, resize, search, shell,
-    staging, volume,
+    agent, collection, debug, dump, embed, fsck, import, index, info, mkfs, record, resize, search,
+    shell, staging, volume,
 };
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
@@ -44,6 +44,8 @@ pub enum Command {
     Resize(resize::Args),
     /// Create, list, show and drop collections of vectors
     Collection(collection::Args),
+    /// Make, drop, watch and verify the index of a collection
+    Index(index::Args),
     /// Attach vectors to files
     Put(record::PutArgs),
     /// Read vectors back
@@ -110,6 +112,7 @@ fn vexctl(args: Vec<OsString>) -> ExitCode {
         Command::Info(a) => info::run(a, &out),
         Command::Resize(a) => resize::run(a, &out),
         Command::Collection(a) => collection::run(a, &out),
+        Command::Index(a) => index::run(a, &out),
         Command::Put(a) => record::put(a, &out),
         Command::Get(a) => record::get(a, &out),
         Command::Delete(a) => record::delete(a, &out),

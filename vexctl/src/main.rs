@@ -18,6 +18,7 @@ mod error;
 mod exit;
 mod fsck;
 mod import;
+mod index;
 mod info;
 mod mkfs;
 mod mounted;

@@ -85,7 +85,7 @@ pub(super) fn drop(file: &File, arg: usize) -> Result<isize> {
     let system = system(mount)?;
     let inode = VexInode::get(mount.sb(), found.ino, Some(found.generation))?;
     loop {
-        drop_index(mount, &found, &inode)?;
+        drop_index(mount, &found, &inode, State::None)?;
         let _lock = mount.vectors.lock(found.id)?;
         // Another drop may have been first: a second one would fail in the middle of its change.
         if inode.nlink() == 0 {
@@ -135,17 +135,31 @@ fn has_index(mount: &Mount, inode: &VexInode) -> Result<Option<Index>> {
     Ok(index.filter(|index| index.state.has_graph()))
 }
 
-/// Drops the index of a collection, if there is one.
-fn drop_index(mount: &Mount, found: &Collection, inode: &VexInode) -> Result {
+/// Drops the index of a collection, if there is one; `to` is what its record says then. False: there
+/// was none.
+///
+/// # Errors
+///
+/// What libvexfs returns.
+///
+/// # Context
+///
+/// No lock held.
+pub(super) fn drop_index(
+    mount: &Mount,
+    found: &Collection,
+    inode: &VexInode,
+    to: State,
+) -> Result<bool> {
     let Some(index) = has_index(mount, inode)? else {
-        return Ok(());
+        return Ok(false);
     };
     let nodes = VexInode::get(mount.sb(), index.ino, Some(index.generation))?;
     {
         let _lock = mount.vectors.lock(found.id)?;
         let now = has_index(mount, inode)?;
         if now.is_none_or(|now| now.ino != index.ino || now.generation != index.generation) {
-            return Ok(());
+            return Ok(false);
         }
         let mut t = mount.fs.store.begin(DROP_INDEX_CREDITS)?;
         // Both cores, in the order of their numbers.
@@ -159,9 +173,7 @@ fn drop_index(mount: &Mount, found: &Collection, inode: &VexInode) -> Result {
             second = inode.core().write();
             (&mut *second, &mut *first)
         };
-        mount
-            .fs
-            .drop_index(&mut t, core, Some(nodes_core), State::None)?;
+        mount.fs.drop_index(&mut t, core, Some(nodes_core), to)?;
         nodes.show(nodes_core);
         let tid = t.tid();
         core::mem::drop((first, second));
@@ -170,9 +182,17 @@ fn drop_index(mount: &Mount, found: &Collection, inode: &VexInode) -> Result {
         }
         t.stop()?;
     }
-    // The last reference frees the nodes.
+    // The last reference frees the nodes: perhaps that of a search that is running.
+    core::mem::drop(mount.vectors.indexes.forget(found.id));
     core::mem::drop(nodes);
-    Ok(())
+    Ok(true)
+}
+
+/// The lowest id of a collection above `id`.
+pub(super) fn after(mount: &Mount, id: u32) -> Result<Option<u32>> {
+    let system = system(mount)?;
+    let found = mount.fs.collection_after(&system.core().read(), id)?;
+    Ok(found.map(|found| found.id))
 }
 
 /// The collection that a structure names.

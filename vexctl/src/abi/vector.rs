@@ -29,6 +29,18 @@ pub const LIST_END: u32 = 2;
 pub const SEARCH_SUBTREE: u32 = 1;
 pub const SEARCH_EXACT: u32 = 2;
 
+pub const INDEX_CREATE: u32 = 1;
+pub const INDEX_DROP: u32 = 2;
+pub const INDEX_REBUILD: u32 = 3;
+pub const INDEX_STATS: u32 = 4;
+pub const INDEX_WAIT: u32 = 5;
+pub const INDEX_VERIFY: u32 = 6;
+pub const INDEX_AUTOMATIC: u32 = 1;
+pub const INDEX_STATE_NONE: u32 = 0;
+pub const INDEX_STATE_WANTED: u32 = 1;
+pub const INDEX_STATE_BUILDING: u32 = 2;
+pub const INDEX_STATE_READY: u32 = 3;
+
 pub const IOC_ABI: libc::c_ulong = io(0x00);
 pub const IOC_PATH: libc::c_ulong = io(0x01);
 pub const IOC_RESIZE: libc::c_ulong = io(0x02);
@@ -41,6 +53,7 @@ pub const IOC_GET: libc::c_ulong = io(0x1a);
 pub const IOC_DELETE: libc::c_ulong = io(0x1b);
 pub const IOC_LIST: libc::c_ulong = io(0x1c);
 pub const IOC_SEARCH: libc::c_ulong = io(0x20);
+pub const IOC_INDEX: libc::c_ulong = io(0x28);
 
 macro_rules! structs {
     ($($(#[$doc:meta])* $name:ident = $c:literal { $($field:ident: $type:ty),* $(,)? })*) => {
@@ -119,6 +132,13 @@ structs! {
         hit_size: u32, reserved: u32, ef: u32, radius: u32, window: u32, result: u32, like_fd: i32, filter_fd: i32,
         like_key: u64, filter: u64, cursors: u64, budget_ns: u64, budget_pages: u64, explain: u64,
     }
+    /// The index of a collection.
+    Index = "vexfs_index" {
+        size: u32, flags: u32, collection: u32, op: u32, timeout_ms: u32, state: u32, build: u32, ef: u32,
+        records: u64, slots: u64, built: u64, refined: u64, next: u64, applied: u64, checkpoint: u64,
+        bytes: u64, cached: u64, pinned: u64, fpu_longest_ns: u64, fpu_too_long: u64,
+        nodes: u64, missing: u64, wrong: u64, damaged: u64, unreachable: u64,
+    }
 }
 
 /// Structures that begin with their own size.
@@ -133,7 +153,7 @@ macro_rules! sized {
         }
     })* };
 }
-sized!(Abi Path Resize Collection Mark Put Get Delete List Search);
+sized!(Abi Path Resize Collection Mark Put Get Delete List Search Index);
 
 // Elements of arrays: the structure around them has their size.
 impl Sized32 for PutItem {

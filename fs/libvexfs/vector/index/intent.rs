@@ -15,8 +15,8 @@ use kernel::prelude::*;
 
 /// Of each size that many are noted before the next larger one.
 const EACH: u32 = 8;
-/// Sizes, in MiB.
-const SIZES: [u64; 3] = [1, 32, INTENT_BITS];
+/// log2 of sizes in MiB, up to that of a record.
+const SIZES: [u32; 3] = [0, 5, INTENT_BITS.ilog2()];
 
 /// The MiBs that are noted.
 pub struct Intents {
@@ -64,9 +64,9 @@ impl Intents {
             return None;
         }
         let step = (self.times / EACH) as usize;
-        let size = SIZES.get(step).copied().unwrap_or(INTENT_BITS);
-        let end = (last / size + 1).saturating_mul(size);
-        Some(first / size * size..end)
+        let shift = SIZES.get(step).copied().unwrap_or(INTENT_BITS.ilog2());
+        let end = ((last >> shift) + 1) << shift;
+        Some(first >> shift << shift..end)
     }
 
     /// They are noted.

@@ -94,6 +94,15 @@ impl Walk {
         Ok(())
     }
 
+    /// How many nodes the walk did not get to.
+    fn left(&self) -> u32 {
+        let mut left = 0;
+        for state in self.state.iter() {
+            left += u32::from(*state == THERE);
+        }
+        left
+    }
+
     /// The first node from `from` on that the walk did not get to.
     fn unreached(&self, from: u32) -> Option<u32> {
         let rest = self.state.get(from as usize..)?;
@@ -189,8 +198,7 @@ impl<P: Pages, A: Arithmetic<P::Block>> View<'_, P, A> {
         }
         self.begin(&mut walk)?;
         walk.go(self, &mut image, &mut || source.pause())?;
-        let left = walk.state.iter().filter(|state| **state == THERE);
-        report.unreachable = left.count() as u32;
+        report.unreachable = walk.left();
         Ok(report)
     }
 }
@@ -203,8 +211,7 @@ impl<P: Pages, A: Arithmetic<P::Block>> Graph<P, A> {
     /// What [`Pages`] returns; `ENOMEM`.
     pub fn reachable(&self, work: &mut Work) -> Result<(u32, u32)> {
         let (walk, there) = self.walk_all(work, &mut || Ok(()))?;
-        let left = walk.state.iter().filter(|state| **state == THERE).count();
-        Ok((there - left as u32, there))
+        Ok((there - walk.left(), there))
     }
 
     /// Walks along all edges; returns what that got to, and how many nodes there are.
