@@ -4,8 +4,8 @@
 use crate::exit::Exit;
 use crate::output::Output;
 use crate::{
-    agent, collection, debug, dump, embed, fsck, import, index, info, mkfs, record, resize, search,
-    shell, staging, volume,
+    agent, bench, collection, debug, dump, embed, fsck, import, index, info, mkfs, record, resize,
+    search, shell, staging, volume,
 };
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
@@ -74,6 +74,8 @@ pub enum Command {
     Mkfs(mkfs::Args),
     /// Check a file system (as fsck.vexfs)
     Fsck(fsck::Args),
+    /// Measure searches, on vectors with known neighbours
+    Bench(bench::Args),
     /// Show the structures of an unmounted file system, damaged or not
     Debug(debug::Args),
     /// Write the metadata of an unmounted file system to a file, without the contents of its files
@@ -127,6 +129,7 @@ fn vexctl(args: Vec<OsString>) -> ExitCode {
         Command::Volume(a) => volume::run(a, &out),
         Command::Mkfs(a) => mkfs::run(a, &out),
         Command::Fsck(a) => fsck::run(a, &out),
+        Command::Bench(a) => bench::run(a, &out),
         Command::Debug(a) => debug::run(a, &out),
         Command::Dump(a) => dump::dump(a, &out),
         Command::Undump(a) => dump::undump(a, &out),

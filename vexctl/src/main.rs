@@ -7,6 +7,7 @@
 
 mod abi;
 mod agent;
+mod bench;
 mod cli;
 mod collection;
 mod debug;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Files full of vectors: `.fvecs` (per vector an i32 dimension and that many f32) and `.npy` (NumPy, two dimensions,
-//! f2, f4 or f8). Read row by row, so that a file may be larger than memory.
+//! Files full of vectors: `.fvecs` (per vector an i32 dimension and that many f32), `.bvecs` (the same with bytes) and
+//! `.npy` (NumPy, two dimensions, f2, f4 or f8). Read row by row, so that a file may be larger than memory.
 
 use crate::error::HintExt;
 use anyhow::{anyhow, bail, Context, Result};
@@ -35,7 +35,8 @@ pub struct VectorFile {
     reader: BufReader<File>,
     path: PathBuf,
     number: Number,
-    fvecs: bool,
+    /// Whether each vector begins with its dimension.
+    counted: bool,
     /// Numbers in a vector.
     pub dim: usize,
     /// Vectors in the file.
@@ -50,8 +51,12 @@ impl VectorFile {
         let len = file.metadata()?.len();
         let mut reader = BufReader::with_capacity(1 << 20, file);
         let what = || format!("{} is not a file of vectors", path.display());
-        let (number, dim, count, fvecs) = match path.extension().and_then(|e| e.to_str()) {
-            Some("fvecs") => {
+        let (number, dim, count, counted) = match path.extension().and_then(|e| e.to_str()) {
+            Some(name @ ("fvecs" | "bvecs")) => {
+                let number = match name {
+                    "fvecs" => Number::F32,
+                    _ => Number::Unsigned(1),
+                };
                 let mut head = [0; 4];
                 if len > 0 {
                     reader.read_exact(&mut head).with_context(what)?;
@@ -61,14 +66,14 @@ impl VectorFile {
                 if len > 0 && !(1..=1 << 20).contains(&dim) {
                     bail!("{}: its first dimension is {dim}", what());
                 }
-                let row = 4 + 4 * dim as u64;
+                let row = 4 + number.size() as u64 * dim as u64;
                 if len % row != 0 {
                     bail!(
                         "{}: {len} bytes are not whole vectors of {dim} numbers",
                         what()
                     );
                 }
-                (Number::F32, dim as usize, (len / row) as usize, true)
+                (number, dim as usize, (len / row) as usize, true)
             }
             Some("npy") => {
                 let head = npy_header(&mut reader).with_context(what)?;
@@ -89,14 +94,14 @@ impl VectorFile {
                     "cannot tell what {} is from its name",
                     path.display()
                 ))
-                .hint("files of vectors end in .fvecs or .npy")
+                .hint("files of vectors end in .fvecs, .bvecs or .npy")
             }
         };
         Ok(VectorFile {
             reader,
             path: path.to_owned(),
             number,
-            fvecs,
+            counted,
             dim,
             count,
             row: Vec::new(),
@@ -105,13 +110,13 @@ impl VectorFile {
 
     /// Appends the next vector to `to`.
     pub fn next(&mut self, to: &mut Vec<f32>) -> Result<()> {
-        let head = if self.fvecs { 4 } else { 0 };
+        let head = if self.counted { 4 } else { 0 };
         self.row.resize(head + self.dim * self.number.size(), 0);
         self.reader
             .read_exact(&mut self.row)
             .with_context(|| format!("cannot read {}", self.path.display()))?;
         let (dim, numbers) = self.row.split_at(head);
-        if self.fvecs && dim != (self.dim as i32).to_le_bytes() {
+        if self.counted && dim != (self.dim as i32).to_le_bytes() {
             bail!(
                 "{} has vectors of different dimensions",
                 self.path.display()
@@ -121,6 +126,7 @@ impl VectorFile {
             Number::F16 => {
                 to.extend(chunks::<2>(numbers).map(|b| half_to_f32(u16::from_le_bytes(b))))
             }
+            Number::Unsigned(1) => to.extend(numbers.iter().map(|b| f32::from(*b))),
             Number::F64 => to.extend(chunks::<8>(numbers).map(|b| f64::from_le_bytes(b) as f32)),
             _ => to.extend(chunks::<4>(numbers).map(f32::from_le_bytes)),
         }
@@ -367,6 +373,26 @@ mod tests {
         bytes[12] = 3;
         std::fs::write(file.path(), &bytes).unwrap();
         assert!(VectorFile::open(file.path()).unwrap().read_all().is_err());
+    }
+
+    #[test]
+    fn bvecs_are_bytes() {
+        let file = tempfile::Builder::new()
+            .suffix(".bvecs")
+            .tempfile()
+            .unwrap();
+        let bytes = [3, 0, 0, 0, 7, 0, 255, 3, 0, 0, 0, 1, 2, 3];
+        std::fs::write(file.path(), bytes).unwrap();
+        let vectors = VectorFile::open(file.path()).unwrap();
+        assert_eq!((vectors.dim, vectors.count), (3, 2));
+        assert_eq!(
+            vectors.read_all().unwrap(),
+            [7.0, 0.0, 255.0, 1.0, 2.0, 3.0]
+        );
+        for len in 1..bytes.len() {
+            std::fs::write(file.path(), &bytes[..len]).unwrap();
+            assert_eq!(VectorFile::open(file.path()).is_ok(), len == 7, "{len}");
+        }
     }
 
     #[test]
