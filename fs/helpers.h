@@ -163,6 +163,9 @@ bool vexfs_helper_inode_trylock(struct inode *inode);
 void vexfs_helper_inode_lock_shared(struct inode *inode);
 void vexfs_helper_inode_unlock_shared(struct inode *inode);
 bool vexfs_helper_inode_trylock_shared(struct inode *inode);
+bool vexfs_helper_inode_has_dio(struct inode *inode);
+/* A counted inode, if it is in core and not being freed. */
+struct inode *vexfs_helper_grab_inode(struct super_block *sb, u64 ino);
 bool vexfs_helper_is_sync(const struct inode *inode);
 bool vexfs_helper_is_dirsync(const struct inode *inode);
 bool vexfs_helper_is_swapfile(const struct inode *inode);

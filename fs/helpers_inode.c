@@ -144,6 +144,23 @@ bool vexfs_helper_inode_trylock_shared(struct inode *inode)
 	return inode_trylock_shared(inode);
 }
 
+bool vexfs_helper_inode_has_dio(struct inode *inode)
+{
+	return atomic_read(&inode->i_dio_count) != 0;
+}
+
+struct inode *vexfs_helper_grab_inode(struct super_block *sb, u64 ino)
+{
+	struct inode *inode;
+
+	rcu_read_lock();
+	inode = find_inode_by_ino_rcu(sb, ino);
+	if (inode)
+		inode = igrab(inode);
+	rcu_read_unlock();
+	return inode;
+}
+
 bool vexfs_helper_is_sync(const struct inode *inode)
 {
 	return IS_SYNC(inode);

@@ -6,8 +6,9 @@
 //! buffer. The metadata lock is never held when a handle is begun, so each change looks again at
 //! what it saw before it had one.
 //!
-//! Blocks are allocated *unwritten* when the page cache is written to (there is no delayed
-//! allocation yet; it would live in [`allocate`], as a reservation, and in write-back's lookup).
+//! Blocks are allocated *unwritten* when the page cache is written to, for a file that grows with
+//! room for more (see [`room`]). There is no delayed allocation: it would live in [`allocate`], as a
+//! reservation, and in write-back's lookup.
 //! They become written, in one transaction with the size on disk, when the data is on the medium:
 //! see [`finish_write`]. A crash in between shows zeroes or the old size, never someone else's
 //! bytes.
@@ -16,11 +17,13 @@ use kernel::error::code::*;
 use kernel::prelude::*;
 
 use crate::libvexfs::errno::enodata;
-use crate::libvexfs::extent::Mapping;
+use crate::libvexfs::extent::{Mapping, MAX_LBLK};
 use crate::libvexfs::journal::{tid_geq, Store, Trans};
 use crate::libvexfs::{credits, format::Inode, Mode};
+use crate::ops::room;
 use crate::vfs::inode::VexInode;
 use crate::vfs::iomap::{BLOCK, BLOCK_SHIFT};
+use crate::vfs::store::Handle;
 
 /// A range of blocks that the kernel asks about.
 #[derive(Clone, Copy)]
@@ -40,6 +43,8 @@ pub(crate) struct Want {
     pub(crate) report: bool,
     /// Direct I/O.
     pub(crate) direct: bool,
+    /// More may follow: room for it may be taken.
+    pub(crate) ahead: bool,
 }
 
 impl Want {
@@ -54,6 +59,7 @@ impl Want {
             overwrite_only: false,
             report: true,
             direct: false,
+            ahead: false,
         }
     }
 }
@@ -165,7 +171,8 @@ pub(crate) fn allocate(vi: &VexInode, want: &Want) -> Result<Extent> {
         return Ok(seen);
     }
 
-    settled(vi, || allocate_once(vi, want))
+    let ahead = room::wish(vi, want);
+    settled(vi, || allocate_once(vi, want, ahead))
 }
 
 /// Gives the first hole in the blocks `[next, end)` blocks, unwritten, as many as fit in one
@@ -182,7 +189,7 @@ pub(crate) fn fill(vi: &VexInode, next: u64, end: u64) -> Result<u64> {
             count: seen.count,
             ..want
         };
-        seen = settled(vi, || allocate_once(vi, &want))?;
+        seen = settled(vi, || allocate_once(vi, &want, 0))?;
     }
     Ok(next.saturating_add(seen.count))
 }
@@ -191,22 +198,27 @@ pub(crate) fn fill(vi: &VexInode, next: u64, end: u64) -> Result<u64> {
 /// was freed lately can be used when its transaction is durable.
 pub(crate) fn settled<T>(vi: &VexInode, mut transaction: impl FnMut() -> Result<T>) -> Result<T> {
     match transaction() {
-        Err(e) if e == ENOSPC && vi.fs().settle()? => transaction(),
+        Err(e) if e == ENOSPC => {
+            let room = room::reclaim(vi.mount());
+            if vi.fs().settle()? || room {
+                transaction()
+            } else {
+                Err(e)
+            }
+        }
         other => other,
     }
 }
 
-/// One transaction of [`allocate`].
-fn allocate_once(vi: &VexInode, want: &Want) -> Result<Extent> {
+/// One transaction of [`allocate`]; takes `ahead` blocks more if nothing is mapped behind.
+fn allocate_once(vi: &VexInode, want: &Want, ahead: u64) -> Result<Extent> {
     let fs = vi.fs();
     let mut t = fs.store.begin(credits::EXTENT_ALLOC)?;
     let mut core = vi.core().write();
     // Somebody else may have been here before we had the handle.
     let seen = read(vi, &core, want)?;
     let result = match seen.kind {
-        // As near behind the extent before it as there is space.
-        Kind::Hole => match fs.allocate(&mut t, &mut core, want.first, seen.count, 0, Mode::Normal)
-        {
+        Kind::Hole => match take(vi, &mut t, &mut core, want.first, seen.count, ahead) {
             Ok(_) => {
                 vi.data().changed();
                 vi.data().note(t.tid(), true);
@@ -228,6 +240,33 @@ fn allocate_once(vi: &VexInode, want: &Want) -> Result<Extent> {
     let extent = result?;
     t.stop()?;
     Ok(extent)
+}
+
+/// Takes `count` blocks for a hole, and `ahead` blocks more if nothing is mapped behind, as near
+/// behind the extent before it as there is space.
+fn take(
+    vi: &VexInode,
+    t: &mut Handle,
+    core: &mut Inode,
+    first: u64,
+    count: u64,
+    ahead: u64,
+) -> Result<Mapping> {
+    let fs = vi.fs();
+    let mut most = count;
+    if ahead != 0 {
+        let rest = MAX_LBLK.saturating_sub(first);
+        // What is mapped further on somebody wanted.
+        if matches!(fs.map(core, first, rest)?, Mapping::Hole { len } if len >= rest) {
+            most = count.saturating_add(ahead);
+        }
+    }
+    match fs.allocate(t, core, first, most, 0, Mode::Normal) {
+        Err(e) if most > count && e == ENOSPC && !t.dirtied() => {
+            fs.allocate(t, core, first, count, 0, Mode::Normal)
+        }
+        other => other,
+    }
 }
 
 /// The data of `[pos, pos + len)` is on the medium: makes its extents written and the size on disk

@@ -20,7 +20,7 @@ use crate::libvexfs::format::Inode;
 use crate::libvexfs::journal::{Store as _, Trans as _};
 use crate::ops::file::{before_change, sync_metadata};
 use crate::ops::staging::{self, Patience};
-use crate::ops::{aops, aops::settled, truncate};
+use crate::ops::{aops, aops::settled, room, truncate};
 use crate::vfs::bindings;
 use crate::vfs::file::{Mode, RwLocked};
 use crate::vfs::inode::VexInode;
@@ -164,6 +164,8 @@ fn locked(file: &File, vi: &VexInode, call: &Call) -> Result {
     if vi.data().needs_trim() {
         truncate::finish(vi)?;
     }
+    // It would not be told from what is asked for now.
+    room::give_back(vi)?;
 
     match call.op {
         Op::Allocate => allocate(vi, call)?,

@@ -23,6 +23,7 @@ pub(crate) mod namei;
 pub(crate) mod quota;
 pub(crate) mod rename;
 mod resize;
+pub(crate) mod room;
 pub(crate) mod staging;
 pub(crate) mod trim;
 pub(crate) mod truncate;

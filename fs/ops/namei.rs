@@ -7,7 +7,7 @@
 //! of the directories by number, then those of the other inodes by number. The depth that lockdep
 //! is told counts up in that order.
 
-use super::fileattr;
+use super::{fileattr, room};
 use crate::libvexfs::{
     credits,
     dir::NAME_MAX,
@@ -215,6 +215,10 @@ pub(crate) fn link(old: &Dentry, dir: &VexInode, dentry: &Dentry) -> Result {
     let target = old.inode().ok_or(ENOENT)?;
     fileattr::check_project(dir, target)?;
     let (mount, fs) = (dir.mount(), dir.fs());
+    if target.nlink() == 0 {
+        // The record that goes with the first link stands for the room, too.
+        mount.judge(room::give_back(target))?;
+    }
     let done = mount.with_space(|| {
         let now = dir.now();
         let mut t = fs.store.begin(credits::LINK)?;

@@ -21,6 +21,7 @@ use crate::libvexfs::journal::{Store as _, Trans};
 use crate::libvexfs::orphan;
 use crate::ops::aops::settled;
 use crate::ops::file::before_change;
+use crate::ops::room;
 use crate::vfs::inode::VexInode;
 use crate::vfs::iomap::{self, BLOCK};
 use crate::vfs::store::Handle;
@@ -42,6 +43,7 @@ const CREDITS: usize = credits::TRUNCATE + credits::ORPHAN + credits::INODE;
 pub(crate) fn setsize(vi: &VexInode, new: u64) -> Result {
     vi.check_running()?;
     vi.wait_for_direct_io();
+    room::give_back(vi)?;
     let old = vi.size();
     if vi.data().needs_trim() {
         finish(vi)?;
@@ -212,6 +214,19 @@ pub(crate) fn trim(vi: &VexInode) {
         // They stay marked.
         vi.data().set_trim(true);
     }
+}
+
+/// Blocks beyond the end of file, if they lie together there.
+pub(super) fn room_left(vi: &VexInode) -> Result<u64> {
+    let first = vi.size().div_ceil(BLOCK);
+    let rest = MAX_LBLK.saturating_sub(first);
+    if rest == 0 {
+        return Ok(0);
+    }
+    Ok(match vi.fs().map(&vi.core().read(), first, rest)? {
+        Mapping::Hole { .. } => 0,
+        other => other.len(),
+    })
 }
 
 /// Whether anything is mapped from block `first` on.

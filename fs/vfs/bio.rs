@@ -12,7 +12,7 @@
 //! which commit makes the inode durable.
 
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use kernel::error::code::*;
 use kernel::prelude::*;
@@ -116,7 +116,16 @@ pub(crate) struct DataState {
     trim: AtomicBool,
     /// The block of the end of file is known to be zero behind it, on disk: see `ops::truncate`.
     tail_clean: AtomicBool,
+    /// See `ops::room`: the size that the file had when it got room, or [`NO_ROOM`].
+    room: AtomicU64,
+    /// How often in a row it was closed with most of its room unused.
+    room_wasted: AtomicU32,
+    /// Descriptors that can write.
+    writers: AtomicU32,
 }
+
+/// No size.
+const NO_ROOM: u64 = u64::MAX;
 
 // SAFETY: The list is only touched under the lock, the rest is atomic.
 unsafe impl Sync for DataState {}
@@ -147,6 +156,9 @@ impl DataState {
             (&raw mut (*this).version_tid).write(NewestTid::new());
             (&raw mut (*this).trim).write(AtomicBool::new(false));
             (&raw mut (*this).tail_clean).write(AtomicBool::new(false));
+            (&raw mut (*this).room).write(AtomicU64::new(NO_ROOM));
+            (&raw mut (*this).room_wasted).write(AtomicU32::new(0));
+            (&raw mut (*this).writers).write(AtomicU32::new(0));
         }
     }
 
@@ -209,6 +221,45 @@ impl DataState {
     /// zeroes it each time.
     pub(crate) fn tail_clean(&self) -> bool {
         self.tail_clean.load(Ordering::Acquire)
+    }
+
+    /// The file has room since it had that size; or it has none (any more). Call it with `i_rwsem`
+    /// held exclusively.
+    pub(crate) fn set_room(&self, since: Option<u64>) {
+        self.room.store(since.unwrap_or(NO_ROOM), Ordering::Release);
+    }
+
+    /// Whether the file has room behind its end.
+    pub(crate) fn has_room(&self) -> bool {
+        self.room.load(Ordering::Acquire) != NO_ROOM
+    }
+
+    /// The size that the file had when it got room.
+    pub(crate) fn room_since(&self) -> u64 {
+        self.room.load(Ordering::Acquire)
+    }
+
+    /// The file was closed, with most of its room unused or not. Call it with `i_rwsem` held
+    /// exclusively.
+    pub(crate) fn note_room(&self, wasted: bool) {
+        let times = self.room_wasted();
+        let times = if wasted { times.saturating_add(1) } else { 0 };
+        self.room_wasted.store(times, Ordering::Relaxed);
+    }
+
+    /// How often in a row it was closed with most of its room unused.
+    pub(crate) fn room_wasted(&self) -> u32 {
+        self.room_wasted.load(Ordering::Relaxed)
+    }
+
+    /// A descriptor that can write was opened.
+    pub(crate) fn writer_came(&self) {
+        self.writers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A descriptor that can write is closed; true: it was the last.
+    pub(crate) fn writer_went(&self) -> bool {
+        self.writers.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
     /// Puts an ioend on the list and has it completed by the mount's queue.

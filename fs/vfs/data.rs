@@ -8,8 +8,9 @@ use kernel::error::to_result;
 use kernel::prelude::*;
 
 use crate::vfs::bindings;
-use crate::vfs::inode::VexInode;
+use crate::vfs::inode::{InodeRef, VexInode};
 use crate::vfs::iomap::BLOCK;
+use crate::vfs::super_block::SuperBlock;
 
 /// Keeps page faults from bringing folios into the page cache of an inode.
 pub(crate) struct InvalidateLocked<'a> {
@@ -97,6 +98,20 @@ impl VexInode {
             mapping,
             _inode: PhantomData,
         }
+    }
+
+    /// The inode with number `ino`, if it is in core and not on its way out. Waits for nobody.
+    pub(crate) fn in_core(sb: &SuperBlock, ino: u64) -> Option<InodeRef> {
+        // SAFETY: The super block is valid.
+        let raw = unsafe { bindings::vexfs_helper_grab_inode(sb.as_ptr(), ino) };
+        // SAFETY: The inode is of our super block, and the count was taken for us.
+        (!raw.is_null()).then(|| unsafe { InodeRef::from_raw(raw) })
+    }
+
+    /// Whether direct I/O runs.
+    pub(crate) fn has_direct_io(&self) -> bool {
+        // SAFETY: The inode lives.
+        unsafe { bindings::vexfs_helper_inode_has_dio(self.as_ptr()) }
     }
 
     /// Waits until no direct I/O runs. `i_rwsem` is held exclusively, so none begins.

@@ -9,7 +9,7 @@ use kernel::ffi::c_long;
 use kernel::bindings::{address_space_operations, file_operations};
 use kernel::prelude::*;
 
-use crate::ops::{fallocate, file, staging::Patience};
+use crate::ops::{fallocate, file, room, staging::Patience};
 use crate::vfs::bindings;
 use crate::vfs::fault::VM_OPS;
 use crate::vfs::inode::VexInode;
@@ -55,6 +55,7 @@ static FOPS: Table<file_operations> = Table::new(file_operations {
         | bindings::VEXFS_FOP_DIO_PARALLEL_WRITE
         | bindings::VEXFS_FOP_DONTCACHE,
     open: Some(open),
+    release: Some(release),
     llseek: Some(llseek),
     read_iter: Some(read_iter),
     write_iter: Some(write_iter),
@@ -377,8 +378,24 @@ unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file
             return e.to_errno();
         }
         (*file).f_mode |= bindings::VEXFS_FMODE_NOWAIT | bindings::VEXFS_FMODE_CAN_ODIRECT;
-        bindings::generic_file_open(inode, file)
+        let result = bindings::generic_file_open(inode, file);
+        if result == 0 && (*file).f_mode & bindings::VEXFS_FMODE_WRITE != 0 {
+            VexInode::from_raw(inode).data().writer_came();
+        }
+        result
     }
+}
+
+unsafe extern "C" fn release(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+    // SAFETY: The VFS passes a live inode and a file that was opened and is being closed.
+    let (inode, writer) = unsafe {
+        let writer = (*file).f_mode & bindings::VEXFS_FMODE_WRITE != 0;
+        (VexInode::from_raw(inode), writer)
+    };
+    if writer && inode.data().writer_went() {
+        room::closed(inode);
+    }
+    0
 }
 
 unsafe extern "C" fn read_iter(iocb: *mut bindings::kiocb, iter: *mut bindings::iov_iter) -> isize {

@@ -149,6 +149,7 @@ impl InternalFile {
             overwrite_only: false,
             report: false,
             direct: false,
+            ahead: false,
         };
         let extent = aops::allocate(&self.0, &want)?;
         let mapped = ((extent.first + extent.count) << BLOCK_SHIFT).saturating_sub(pos);

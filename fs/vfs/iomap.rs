@@ -68,6 +68,9 @@ fn errno(r: Result) -> c_int {
     }
 }
 
+/// Only a plain write through a descriptor says that more may follow.
+const NOT_AHEAD: u32 = bindings::IOMAP_DIRECT | bindings::IOMAP_FAULT | bindings::IOMAP_ZERO;
+
 /// Turns iomap's flags into what we want to know of them.
 fn want(pos: i64, len: i64, flags: u32) -> Want {
     let (pos, len) = (pos.max(0) as u64, len.max(1) as u64);
@@ -82,6 +85,7 @@ fn want(pos: i64, len: i64, flags: u32) -> Want {
         overwrite_only: flags & bindings::IOMAP_OVERWRITE_ONLY != 0,
         report: flags & bindings::IOMAP_REPORT != 0,
         direct: flags & bindings::IOMAP_DIRECT != 0,
+        ahead: flags & (bindings::IOMAP_WRITE | NOT_AHEAD) == bindings::IOMAP_WRITE,
     }
 }
 

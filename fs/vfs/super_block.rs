@@ -16,7 +16,13 @@ use crate::libvexfs::{
     journal::{Store as _, BLOCK_SIZE},
     Fs,
 };
-use crate::ops::{mount, staging::Staging, trim, vector::Vectors};
+use crate::ops::{
+    mount,
+    room::{self, Rooms},
+    staging::Staging,
+    trim,
+    vector::Vectors,
+};
 use core::{
     fmt,
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
@@ -91,6 +97,8 @@ pub(crate) struct Mount {
     pub(crate) staging: Staging,
     /// Collections of vectors.
     pub(crate) vectors: Vectors,
+    /// Files with room behind their end.
+    pub(crate) rooms: Rooms,
     /// Mounted with `norecovery`.
     pub(crate) norecovery: bool,
     // The superblock on disk says that the volume is in use.
@@ -117,6 +125,7 @@ impl Mount {
             discards: Work::new(sb, trim::discard_freed)?,
             staging: Staging::new(sb)?,
             vectors: Vectors::new()?,
+            rooms: Rooms::new()?,
             norecovery: options.norecovery,
             writing: AtomicBool::new(false),
             damage_noted: AtomicBool::new(false),
@@ -223,14 +232,16 @@ impl Mount {
         }
     }
 
-    /// Runs an operation that needs space. If there seems to be none, blocks that were freed may
-    /// still be waiting for the commit of what freed them: commits, and tries once more.
+    /// Runs an operation that needs space. If there seems to be none, files may have room that they
+    /// do not need, and blocks that were freed may still be waiting for the commit of what freed
+    /// them: takes that back, commits, and tries once more.
     pub(crate) fn with_space<T>(&self, mut f: impl FnMut() -> Result<T>) -> Result<T> {
         let first = f();
         match &first {
             Err(e) if *e == ENOSPC => {}
             _ => return first,
         }
+        room::reclaim(self);
         self.fs.store.commit()?;
         f()
     }

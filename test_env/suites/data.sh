@@ -12,6 +12,7 @@ mnt=$MNT
 seed=$VEXFS_SEED
 ops=${VEXFS_OPS:-600}
 op() { python3 "$suites/data_ops.py" "$@"; }
+room() { python3 "$suites/data_room_ops.py" "$@"; }
 range() { python3 "$suites/data_range_ops.py" "$@"; }
 # shellcheck source=test_env/suites/lib/staging.sh
 . "$suites/lib/staging.sh"
@@ -107,6 +108,13 @@ test_extents() { # a big sequential file is a few long extents
 		echo "4 MiB of small writes are $n extents"
 		return 1
 	}
+}
+
+test_room() { # files that grow get room, and give it back
+	room together "$mnt" && again && room again "$mnt" || return
+	room crash "$mnt" && umount "$mnt" && up && room recovered "$mnt" && again && room recovered "$mnt" || return
+	down
+	make_fs 20480 && up && room full "$mnt"
 }
 
 test_seek() { # cp --sparse reproduces holes and data
@@ -324,7 +332,7 @@ data_test() {
 }
 
 for name in ${DATA_TESTS:-trees fsx fsx_direct fsx_many sparse append direct \
-	mmap rwf nowait extents seek unlinked truncate_big enospc fallocate \
+	mmap rwf nowait extents room seek unlinked truncate_big enospc fallocate \
 	fallocate_stale fallocate_offline where swap direct_rules uring trim discard}; do
 	t "$name" data_test "$name"
 done

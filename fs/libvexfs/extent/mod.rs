@@ -131,6 +131,26 @@ impl<S: Store> Fs<S> {
         Ok(below.filter(|e| e.end() > lblk).or(above))
     }
 
+    /// Blocks that are mapped right before logical block `lblk` without a gap, in the last 16
+    /// extents there.
+    ///
+    /// # Errors
+    ///
+    /// `EUCLEAN`, `EIO`.
+    pub fn mapped_before(&self, i: &Inode, lblk: u64) -> Result<u64> {
+        let mut start = lblk;
+        for _ in 0..16 {
+            let Some(last) = start.checked_sub(1) else {
+                break;
+            };
+            match self.extents_around(i, last)?.0 {
+                Some(e) if e.end() == start => start = e.lblk,
+                _ => break,
+            }
+        }
+        Ok(lblk - start)
+    }
+
     /// Whether `next` can become a part of `e`: it goes on where `e` ends, in the same region
     /// (an extent that crosses one could not be freed with bounded credits).
     fn can_join(&self, e: &Extent, next: &Extent) -> bool {
