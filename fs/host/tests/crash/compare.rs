@@ -238,6 +238,15 @@ fn compare_collections(
             "records of collection {}",
             c.ino
         );
+        let index = ok(fs.index(&i), "the index", c.ino)?;
+        same!(index, c.index, "the index of collection {}", c.ino);
+        let mut ops = KVec::new();
+        ok(
+            fs.index_ops(&i, 0, usize::MAX, &mut ops),
+            "operations",
+            c.ino,
+        )?;
+        same!(&ops[..], &c.ops[..], "operations of collection {}", c.ino);
         for (slot, record) in &records {
             let Some(v) = c.vectors.get(&record.key) else {
                 return Err(format!(

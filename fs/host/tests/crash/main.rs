@@ -65,7 +65,8 @@ impl World<'_> {
     }
 
     fn vectors(&mut self) {
-        match self.below(8) {
+        match self.below(10) {
+            8..=9 => self.index(),
             0 => self.create_collection(),
             1..=2 => self.delete_vectors(),
             3 => self.write(),

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use vexfs::crash::SECTOR;
 use vexfs::libvexfs::journal::BLOCK_SIZE;
+use vexfs::libvexfs::vector::index::{Index, Op};
 use vexfs::libvexfs::vector::Record;
 
 /// Sectors of a block.
@@ -87,6 +88,10 @@ pub struct Collection {
     pub dim: u32,
     pub name: Vec<u8>,
     pub vectors: BTreeMap<u64, Vector>,
+    /// What the records say of its index.
+    pub index: Option<Index>,
+    /// The operations that are listed.
+    pub ops: Vec<(u64, Op)>,
 }
 
 /// Everything at one moment.

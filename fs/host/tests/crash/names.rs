@@ -308,6 +308,7 @@ impl World<'_> {
             .collection_mut(id)
             .vectors
             .retain(|_, v| !gone.contains(&v.slot));
+        self.look_at_index(id);
         true
     }
 

@@ -14,6 +14,10 @@ use vexfs::libvexfs::journal::host::Disk;
 use vexfs::libvexfs::journal::{Trans, BLOCK_SIZE};
 use vexfs::libvexfs::orphan;
 use vexfs::libvexfs::vector::collection::NewCollection;
+use vexfs::libvexfs::vector::index::log::{
+    NewIndex, CHECKPOINT_CREDITS, DROP_INDEX_CREDITS, INTENT_CREDITS, TUNE_CREDITS,
+};
+use vexfs::libvexfs::vector::index::{Marks, Params, State};
 use vexfs::libvexfs::vector::record::{Publish, BASE_CREDITS, DROP_CREDITS, PUT_CREDITS};
 use vexfs::libvexfs::vector::stale::EMBED_CREDITS;
 use vexfs::libvexfs::vector::{Element, Metric, Record};
@@ -79,6 +83,9 @@ impl World<'_> {
         let Some(id) = self.some_collection() else {
             return;
         };
+        if self.drop_index(id) {
+            return;
+        }
         let ino = self.state.collections[&id].ino;
         let (mut system, mut i) = (self.inode(self.fs.sb.system_ino), self.inode(ino));
         let credits = credits::REMOVE + credits::ORPHAN + 2 * credits::INODE;
@@ -187,6 +194,7 @@ impl World<'_> {
                 vectors.insert(item.record.key, vector);
             }
             done += n;
+            self.look_at_index(id);
         }
     }
 
@@ -249,5 +257,95 @@ impl World<'_> {
             .expect("removing needs no space that is not kept for it");
         let vectors = &mut self.state.collection_mut(id).vectors;
         vectors.retain(|_, v| !slots[..n].contains(&v.slot));
+        self.look_at_index(id);
+    }
+
+    /// Takes what there is of an index, and must be there after a cut, into the model.
+    pub fn look_at_index(&mut self, id: u32) {
+        let i = self.inode(self.state.collections[&id].ino);
+        let mut ops = KVec::new();
+        self.fs
+            .index_ops(&i, 0, usize::MAX, &mut ops)
+            .expect("it can be read");
+        let index = self.fs.index(&i).expect("it can be read");
+        let collection = self.state.collection_mut(id);
+        collection.index = index;
+        collection.ops = ops.to_vec();
+    }
+
+    /// One of the things that are done with an index, apart from its nodes.
+    pub fn index(&mut self) {
+        let Some(id) = self.some_collection() else {
+            return self.create_collection();
+        };
+        let known = &self.state.collections[&id];
+        let index = known.index.filter(|index| index.state.has_graph());
+        let mut i = self.inode(known.ino);
+        let Some(index) = index else {
+            return self.create_index(id);
+        };
+        match self.below(8) {
+            0 => drop(self.drop_index(id)),
+            1..=3 => {
+                let (at, n) = (self.below(5000), 1 + self.below(2000));
+                // Without space nothing is noted.
+                let _ = self.run(INTENT_CREDITS, |fs, t| fs.set_intents(t, &mut i, at, n));
+            }
+            4 if index.state == State::Building => self
+                .run(TUNE_CREDITS, |fs, t| fs.mark_built(t, &mut i))
+                .expect("it needs no space"),
+            _ => {
+                let marks = Marks {
+                    applied: index.marks.applied + self.below(index.tail() + 1),
+                    ..index.marks
+                };
+                let clean = self.below(2) == 0;
+                for _ in 0..1 + self.below(4) {
+                    let done = self.run(CHECKPOINT_CREDITS, |fs, t| {
+                        fs.checkpoint_step(t, &mut i, &marks, clean)
+                    });
+                    self.look_at_index(id);
+                    if done.expect("it needs no space") {
+                        break;
+                    }
+                }
+            }
+        }
+        self.look_at_index(id);
+    }
+
+    fn create_index(&mut self, id: u32) {
+        let system = self.inode(self.fs.sb.system_ino);
+        let known = self.fs.collection(&system, id).expect("it can be read");
+        let known = known.expect("a collection of the model");
+        let mut i = self.inode(known.ino);
+        let new = NewIndex {
+            automatic: self.below(2) == 0,
+            bits: 0,
+            params: Params::default(),
+            seed: self.next(),
+            now: NOW,
+        };
+        let credits = Fs::<vexfs::file_store::FileStore<&vexfs::crash::Recorder>>::CREATE_INDEX;
+        let made = self.run(credits, |fs, t| fs.create_index(t, &known, &mut i, &new));
+        if made.is_ok() {
+            self.look_at_index(id);
+        }
+    }
+
+    /// Drops the index of a collection; false if there is none.
+    fn drop_index(&mut self, id: u32) -> bool {
+        let known = &self.state.collections[&id];
+        let Some(index) = known.index.filter(|index| index.state.has_graph()) else {
+            return false;
+        };
+        let (mut i, mut nodes) = (self.inode(known.ino), self.inode(index.ino));
+        self.run(DROP_INDEX_CREDITS, |fs, t| {
+            fs.drop_index(t, &mut i, Some(&mut nodes), State::Wanted)
+        })
+        .expect("dropping needs no space that is not kept for it");
+        self.state.dropped.insert(index.ino);
+        self.look_at_index(id);
+        true
     }
 }

@@ -16,6 +16,9 @@ use super::search::Scratch;
 use super::{Arithmetic, Expansion, Graph, Pages, Params, Query, Shape, DEGREE};
 use kernel::prelude::*;
 
+/// Of vectors equal to one that is put in, how many are looked at.
+const COPIES: usize = 4;
+
 /// What a change of the graph needs. Made once, used again.
 pub struct Work {
     /// The vector that is put in, refined or taken out.
@@ -38,6 +41,8 @@ pub struct Work {
     pub(super) expansion: KVBox<Expansion>,
     /// The neighbour that made room in the last offer.
     pub(super) displaced: Option<u32>,
+    /// Nodes that had an edge to the one that was taken out last.
+    pub(super) touched: KVec<u32>,
 }
 
 impl Work {
@@ -60,7 +65,14 @@ impl Work {
             near_rotated: KVVec::from_elem(0, shape.padded(), GFP_KERNEL)?,
             expansion: KVBox::new(Expansion::new(), GFP_KERNEL)?,
             displaced: None,
+            touched: KVec::new(),
         })
+    }
+
+    /// The nodes that had an edge to the one that was taken out last, as far as it came by them: to
+    /// refine them makes good what the removal cost.
+    pub fn touched(&self) -> &[u32] {
+        &self.touched
     }
 }
 
@@ -108,6 +120,51 @@ impl<P: Pages, A: Arithmetic<P::Block>> Graph<P, A> {
         pool.clear();
         for candidate in scratch.best.iter() {
             pool.push(candidate, GFP_KERNEL)?;
+        }
+        self.thin_copies(work, slot)
+    }
+
+    /// Of vectors that are equal to this one only some stay in the pool, and their neighbours come in:
+    /// with nothing but copies in it the node would lead nowhere else, and thousands of such nodes
+    /// would be an island.
+    fn thin_copies(&self, work: &mut Work, slot: u32) -> Result {
+        let Work { pool, image, .. } = work;
+        let copies = pool.iter().take_while(|c| c.0 == 0).count();
+        if copies <= COPIES {
+            return Ok(());
+        }
+        // Which ones differs from node to node, so that they do not all hang on the same few.
+        for i in 0..COPIES {
+            let left = copies - i;
+            let at = i + (slot.wrapping_mul(0x9e37_79b1) >> 8) as usize % left.max(1);
+            pool.swap(i, at);
+        }
+        let beyond = pool.len() - copies;
+        for i in 0..beyond {
+            pool[COPIES + i] = pool[copies + i];
+        }
+        pool.truncate(COPIES + beyond);
+        for i in 0..COPIES {
+            if !self.image(pool[i].1, image)? {
+                continue;
+            }
+            let lengths = image.lengths();
+            for (lane, length) in lengths.iter().enumerate().take(image.used()) {
+                let neighbour = image.neighbour(lane);
+                let known = pool.iter().any(|c| c.1 == neighbour);
+                if *length != 0 && neighbour != slot && neighbour < self.end && !known {
+                    // As far from the copy as from this one.
+                    pool.push((*length & !1, neighbour), GFP_KERNEL)?;
+                }
+            }
+        }
+        // A few dozen; no two have the same slot.
+        for i in 1..pool.len() {
+            let mut at = i;
+            while at > 0 && pool[at - 1] > pool[at] {
+                pool.swap(at - 1, at);
+                at -= 1;
+            }
         }
         Ok(())
     }
@@ -192,20 +249,23 @@ impl<P: Pages, A: Arithmetic<P::Block>> Graph<P, A> {
     /// nearest must take it.
     pub(super) fn connect_back(&self, work: &mut Work, slot: u32) -> Result {
         let mut taken = false;
+        // Others have edges to a few of equal vectors only, and to any of them: each must hang on
+        // another one of them.
+        let copy = work.pool.first().is_some_and(|c| c.0 == 0);
         for i in 0..work.chosen.len() {
-            let Some((_, near)) = work.chosen.get(i).and_then(|i| work.pool.get(*i as usize))
+            let Some((key, near)) = work.chosen.get(i).and_then(|i| work.pool.get(*i as usize))
             else {
                 break;
             };
-            let near = *near;
+            let (near, counts) = (*near, !copy || *key == 0);
             if !self.image(near, &mut work.image)? {
                 continue;
             }
             if work.image.lane_of(slot).is_some() {
-                taken = true;
+                taken |= counts;
             } else if self.offer(work, near, slot, false) {
                 self.store(near, &mut work.image)?;
-                taken = true;
+                taken |= counts;
             }
         }
         if taken {
@@ -299,9 +359,12 @@ impl<P: Pages, A: Arithmetic<P::Block>> Graph<P, A> {
             let some = (0..DEGREE).filter(|lane| lanes >> lane & 1 == 1);
             some.max_by_key(|lane| lengths.get(*lane).copied())
         };
+        // An edge between equal vectors may be the only one to its node, and goes only if that gets
+        // another.
+        let room = farthest(spare).filter(|lane| must || lengths.get(*lane) != Some(&0));
         let lane = if used < DEGREE {
             used
-        } else if let Some(lane) = farthest(spare) {
+        } else if let Some(lane) = room {
             // Spare ones make room, but not for one that is spare and farther.
             if weak && lengths.get(lane).is_none_or(|length| *length <= key) {
                 return false;

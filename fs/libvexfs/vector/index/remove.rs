@@ -27,7 +27,8 @@ impl<P: Pages, A: Arithmetic<P::Block>> Graph<P, A> {
         if !self.load_query(work, slot)? {
             return Ok(false);
         }
-        let mut behind = KVec::<u32>::new();
+        let mut behind = core::mem::replace(&mut work.touched, KVec::new());
+        behind.clear();
         let Work { query, scratch, .. } = &mut *work;
         let ef = self.params.ef_remove;
         self.walk(query, ef, ef, scratch, |found, expansion: &Expansion| {
@@ -61,6 +62,7 @@ impl<P: Pages, A: Arithmetic<P::Block>> Graph<P, A> {
         for node in led_to.iter() {
             self.lead_to(work, *node, &mut other)?;
         }
+        work.touched = behind;
         Ok(true)
     }
 

@@ -34,7 +34,11 @@ impl<D: Disk> Image<D> {
     }
 
     /// Reads bytes of an inode's data.
-    pub(crate) fn read(&self, inode: &Inode, offset: u64, to: &mut [u8]) -> Result {
+    ///
+    /// # Errors
+    ///
+    /// What the disk returns.
+    pub fn read(&self, inode: &Inode, offset: u64, to: &mut [u8]) -> Result {
         let first = offset / BLOCK;
         let end = (offset + to.len() as u64).div_ceil(BLOCK);
         let mut blocks = vec![0; ((end - first) * BLOCK) as usize];

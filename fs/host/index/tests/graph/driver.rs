@@ -207,8 +207,12 @@ fn params() -> Params {
 }
 
 fn with(seed: u64, f: impl FnOnce(&mut Test<'_>)) {
+    with_slots(seed, SLOTS, f);
+}
+
+fn with_slots(seed: u64, slots: u32, f: impl FnOnce(&mut Test<'_>)) {
     let shape = Shape::new(3, 1, 0x1234_5678, DIM as u32, 4);
-    let pages = Memory::new(&shape, SLOTS).unwrap();
+    let pages = Memory::new(&shape, slots).unwrap();
     let kernels = Kernels::new(&shape, Element::F32, Metric::L2, 9).unwrap();
     let mut test = Test {
         shape,
@@ -228,7 +232,7 @@ fn with(seed: u64, f: impl FnOnce(&mut Test<'_>)) {
         kept: Vec::new(),
         random: Random(seed),
     };
-    test.kept = (0..SLOTS).map(|_| vec![0; shape.stored()]).collect();
+    test.kept = (0..slots).map(|_| vec![0; shape.stored()]).collect();
     f(&mut test);
 }
 
@@ -258,6 +262,61 @@ fn build(test: &mut Test<'_>) {
     test.checkpoint(&driver);
     let report = test.verify(&driver);
     assert!(report.is_clean(), "{report:?}");
+}
+
+#[test]
+fn ten_thousand_equal_vectors_do_no_harm() {
+    const COPIES: u32 = 10_000;
+    const OTHERS: u32 = 2_000;
+    with_slots(5, COPIES + OTHERS, |test| {
+        let same = bytes(&test.random.point(DIM, 12));
+        for slot in 0..COPIES + OTHERS {
+            let vector = match slot % 6 {
+                5 => bytes(&test.random.point(DIM, 12)),
+                _ => same.clone(),
+            };
+            test.records.0.insert(slot, (1, vector));
+        }
+        let mut driver = test.driver();
+        while !driver.build_step(&mut test.records, 1000).unwrap() {}
+        driver.choose_entries().unwrap();
+        let attached = driver.reattach(&mut test.records).unwrap();
+        assert!(attached <= COPIES / 100, "{attached} were cut off");
+        let report = test.verify(&driver);
+        assert!(report.is_clean(), "{report:?}");
+        assert_eq!(report.nodes, COPIES + OTHERS);
+        // Any of the copies is as good as the others: what counts is the rest, and that ten are found.
+        let all = test.records.clone();
+        test.records.0.retain(|slot, _| slot % 6 == 5);
+        let recall = test.recall(&driver);
+        assert!(recall >= 0.97, "recall {recall}");
+        let mut query = Query::new(&test.shape).unwrap();
+        test.kernels.prepare(&same, &mut query.prepared).unwrap();
+        query.finish(&test.kernels);
+        let mut scratch = Scratch::new(&test.shape).unwrap();
+        driver
+            .graph
+            .search(&query, 64, 10, &mut scratch, |_, _| Ok(true))
+            .unwrap();
+        assert_eq!(scratch.found().filter(|f| f.0 == 0).count(), 10);
+        // They go, and leave the others.
+        test.records = all;
+        for slot in (0..COPIES + OTHERS).filter(|slot| slot % 6 != 5) {
+            test.records.0.remove(&slot);
+            let op = Op {
+                slot,
+                generation: 1,
+                action: Action::Remove,
+            };
+            driver.apply(&mut test.records, 1, &op).unwrap();
+        }
+        driver.reattach(&mut test.records).unwrap();
+        let report = test.verify(&driver);
+        assert!(report.is_clean(), "{report:?}");
+        assert_eq!(report.nodes, OTHERS);
+        let recall = test.recall(&driver);
+        assert!(recall >= 0.97, "recall {recall} without them");
+    });
 }
 
 #[test]
