@@ -141,6 +141,9 @@ struct vfsmount *vexfs_helper_file_mnt(const struct file *file);
 loff_t vexfs_helper_i_size_read(const struct inode *inode);
 void vexfs_helper_i_size_write(struct inode *inode, loff_t size);
 uid_t vexfs_helper_i_uid_read(const struct inode *inode);
+/* Who owns the inode, as stat(2) tells the current task. */
+void vexfs_helper_stat_owner(struct mnt_idmap *idmap, const struct inode *inode,
+			     uid_t *uid, gid_t *gid);
 gid_t vexfs_helper_i_gid_read(const struct inode *inode);
 void vexfs_helper_i_uid_write(struct inode *inode, uid_t uid);
 void vexfs_helper_i_gid_write(struct inode *inode, gid_t gid);

@@ -43,6 +43,15 @@ gid_t vexfs_helper_i_gid_read(const struct inode *inode)
 	return i_gid_read(inode);
 }
 
+void vexfs_helper_stat_owner(struct mnt_idmap *idmap, const struct inode *inode,
+			     uid_t *uid, gid_t *gid)
+{
+	struct user_namespace *ns = current_user_ns();
+
+	*uid = from_kuid_munged(ns, vfsuid_into_kuid(i_uid_into_vfsuid(idmap, inode)));
+	*gid = from_kgid_munged(ns, vfsgid_into_kgid(i_gid_into_vfsgid(idmap, inode)));
+}
+
 void vexfs_helper_i_uid_write(struct inode *inode, uid_t uid)
 {
 	i_uid_write(inode, uid);

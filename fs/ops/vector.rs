@@ -3,9 +3,10 @@
 //! Vectors: collections, records and the exact search, by ioctl.
 //!
 //! - [`collection`]: what there is. [`put`]: records go in. [`record`]: they come out again.
-//! - [`search`]: plan, run, tell. [`request`]: what is asked for. [`scan`]: the pass over all vectors.
-//!   [`trace`]: how it went.
-//! - [`admission`]: which records may be hits. [`sight`]: which files the caller may see.
+//! - [`search`]: run, tell. [`request`]: what is asked for. [`query`]: the vectors that are looked for.
+//!   [`plan`]: which slots are enough. [`scan`]: the pass over vectors. [`trace`]: how it went.
+//! - [`admission`]: which records may be hits. [`sight`]: which files the caller may see. [`filter`]:
+//!   what filters see of them.
 //! - [`index`]: graphs over collections, the worker that keeps them, and searches through them.
 //! - [`reap`]: records of files that are gone.
 //!
@@ -15,8 +16,11 @@
 
 mod admission;
 mod collection;
+mod filter;
 mod index;
+mod plan;
 mod put;
+mod query;
 mod reap;
 mod record;
 mod request;

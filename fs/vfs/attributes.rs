@@ -9,7 +9,7 @@
 //! | mtime, ctime of entries' changes | core                       | [`VexInode::show_times`] |
 //! | size of a regular file   | neither: the core has the size on disk, see `ops::truncate` | |
 
-use super::{bindings, inode::VexInode, jbd2};
+use super::{bindings, dentry::IdMap, inode::VexInode, jbd2};
 use crate::libvexfs::{
     credits,
     format::{inode::STATE_OFFLINE, Time},
@@ -84,6 +84,29 @@ fn time(sec: i64, nsec: c_long) -> Time {
     Time { sec, nsec }
 }
 
+/// What stat(2) tells of a file.
+#[derive(Clone, Copy)]
+pub(crate) struct Stat {
+    /// Type and permissions.
+    pub(crate) mode: u16,
+    /// Owner, as the caller sees it.
+    pub(crate) uid: u32,
+    /// Group, as the caller sees it.
+    pub(crate) gid: u32,
+    /// Bytes.
+    pub(crate) size: u64,
+    /// Blocks of 512 bytes.
+    pub(crate) sectors: u64,
+    /// Names.
+    pub(crate) nlink: u32,
+    /// Last access.
+    pub(crate) atime: Time,
+    /// Last change of the contents.
+    pub(crate) mtime: Time,
+    /// Last change of anything.
+    pub(crate) ctime: Time,
+}
+
 /// Attributes of the VFS's inode from before a change, to go back to.
 pub(crate) struct Saved(Attributes);
 
@@ -140,6 +163,28 @@ impl VexInode {
     /// changes the core and logs the inode.
     pub(crate) fn store_attributes(&self, core: &mut Core) {
         Attributes::of_vfs(self).store(core);
+    }
+
+    /// What the caller is told of the file through a mount with this map of owners.
+    pub(crate) fn stat(&self, idmap: IdMap) -> Stat {
+        let all = Attributes::of_vfs(self);
+        let (mut uid, mut gid) = (0, 0);
+        // SAFETY: The inode lives, the map is that of a mount that is held; the rest is ours.
+        unsafe {
+            bindings::vexfs_helper_stat_owner(idmap.as_ptr(), self.as_ptr(), &mut uid, &mut gid);
+        }
+        Stat {
+            mode: all.mode,
+            uid,
+            gid,
+            size: self.size(),
+            // SAFETY: The inode lives; a torn read of the field does no harm.
+            sectors: unsafe { (&raw const (*self.as_ptr()).i_blocks).read_volatile() },
+            nlink: self.nlink(),
+            atime: all.atime,
+            mtime: all.mtime,
+            ctime: all.ctime,
+        }
     }
 
     /// The attributes as they are, for [`VexInode::restore`].

@@ -9,7 +9,7 @@ pub(crate) mod access;
 pub(crate) mod acl;
 pub(crate) mod anon_file;
 pub(crate) mod attr;
-mod attributes;
+pub(crate) mod attributes;
 pub(crate) mod bindings;
 pub(crate) mod bio;
 pub(crate) mod buffer;

@@ -59,16 +59,34 @@ impl<S: Store> Fs<S> {
         root: u64,
         path: &mut KVec<u8>,
     ) -> Result<bool> {
+        self.each_path(ancestors, (ino, generation), root, path, &mut |_| Ok(true))
+    }
+
+    /// The same for each link of inode `start` (number and generation) that leads to `root`, until
+    /// `found` says true to one; then that is in `path`. `Ok(false)`: it never did.
+    ///
+    /// # Errors
+    ///
+    /// As [`Fs::path_of`], and what `found` returns.
+    pub fn each_path(
+        &self,
+        ancestors: &mut dyn Ancestors,
+        start: (u64, u32),
+        root: u64,
+        path: &mut KVec<u8>,
+        found: &mut dyn FnMut(&[u8]) -> Result<bool>,
+    ) -> Result<bool> {
         let mut from = 0;
         let mut too_long = false;
         for _ in 0..LINKS_MAX {
             path.clear();
             let mut key = None;
-            let found = self.walk_up(ancestors, (ino, generation), root, path, from, &mut key);
-            match found {
+            match self.walk_up(ancestors, start, root, path, from, &mut key) {
                 Ok(()) => {
                     path.reverse();
-                    return Ok(true);
+                    if found(path)? {
+                        return Ok(true);
+                    }
                 }
                 Err(e) if is_no_way(e) => {}
                 Err(e) if e == enametoolong() => too_long = true,

@@ -22,7 +22,11 @@
 //! in batches and looks again before it lets a hit in.
 
 pub mod collection;
+pub mod files;
+pub mod filter;
+pub mod fuse;
 pub mod index;
+pub mod list;
 pub mod memo;
 pub mod record;
 pub mod search;

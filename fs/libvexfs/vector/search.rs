@@ -2,11 +2,14 @@
 
 //! Exact search: one pass over the live slots for all queries of a call.
 //!
+//! Or over some slots that are known to be enough, in the same way.
+//!
 //! The pass knows neither pages nor permissions: a [`Scan`] gives it records, scores
 //! and verdicts. It works in batches, so that what it holds depends on the number of
 //! queries and k, not on the size of the collection.
 
-use super::top::{Hit, Top};
+use super::list::List;
+use super::top::Hit;
 use super::Record;
 use core::ops::Range;
 use kernel::prelude::*;
@@ -28,6 +31,13 @@ pub trait Scan {
     ///
     /// `EUCLEAN`, `EIO`, `ENOMEM`.
     fn records(&mut self, from: u32, room: usize, out: &mut KVec<(u32, Record)>) -> Result;
+
+    /// The record that lives in a slot.
+    ///
+    /// # Errors
+    ///
+    /// `EUCLEAN`, `EIO`.
+    fn record(&mut self, slot: u32) -> Result<Option<Record>>;
 
     /// Whether the record may be a hit, if it lives: the caller may see what owns it,
     /// and it is what the search is restricted to. May remember verdicts.
@@ -60,7 +70,7 @@ pub trait Scan {
     fn exact(&mut self, query: usize, slot: u32) -> Result<u64>;
 
     /// The 32-bit key that no optimistic key of a hit with this true key is above.
-    fn bound(&mut self, key: u64) -> u32;
+    fn bound(&self, key: u64) -> u32;
 
     /// Whether the slot still has this very record. Asked after its vector was read:
     /// if it has, the vector read was the record's.
@@ -70,51 +80,87 @@ pub trait Scan {
     /// `EUCLEAN`, `EIO`.
     fn unchanged(&mut self, slot: u32, record: &Record) -> Result<bool>;
 
-    /// Called between batches: lets others run.
+    /// Called between batches: lets others run. Whether to go on: a caller may have set a
+    /// budget.
     ///
     /// # Errors
     ///
     /// `EINTR` if the caller is being killed.
-    fn pause(&mut self) -> Result;
+    fn pause(&mut self) -> Result<bool>;
 }
 
-/// The `k` best visible records for each of `queries` queries, best first.
+/// What a pass needs besides its scan.
+struct Room {
+    keys: KVec<u32>,
+    records: KVec<(u32, Record)>,
+}
+
+impl Room {
+    fn new(queries: usize) -> Result<Room> {
+        Ok(Room {
+            keys: KVec::from_elem(0u32, BATCH * queries.min(QUERIES), GFP_KERNEL)?,
+            records: KVec::with_capacity(BATCH, GFP_KERNEL)?,
+        })
+    }
+
+    /// Compares the records with all queries.
+    fn compare(&mut self, scan: &mut impl Scan, lists: &mut [List]) -> Result {
+        let mut rest = self.records.as_slice();
+        while !rest.is_empty() {
+            let (run, after) = rest.split_at(run_length(rest));
+            batch(scan, run, lists, &mut self.keys)?;
+            rest = after;
+        }
+        Ok(())
+    }
+}
+
+/// Fills a list for each query with the best of all records that are admitted. False: the
+/// scan's budget was used up before all were seen.
 ///
 /// # Errors
 ///
 /// What the scan returns, and `ENOMEM`.
-pub fn exact(scan: &mut impl Scan, queries: usize, k: usize) -> Result<KVec<KVVec<Hit>>> {
-    let mut tops = KVec::with_capacity(queries, GFP_KERNEL)?;
-    for _ in 0..queries {
-        tops.push(Top::new(k), GFP_KERNEL)?;
-    }
-    let mut bounds = KVec::from_elem(u32::MAX, queries, GFP_KERNEL)?;
-    let mut keys = KVec::from_elem(0u32, BATCH * queries.min(QUERIES), GFP_KERNEL)?;
-    let mut records = KVec::with_capacity(BATCH, GFP_KERNEL)?;
+pub fn all(scan: &mut impl Scan, lists: &mut [List]) -> Result<bool> {
+    let mut room = Room::new(lists.len())?;
     let mut from = 0u32;
     loop {
-        scan.pause()?;
-        records.clear();
-        scan.records(from, BATCH, &mut records)?;
-        let Some(&(last, _)) = records.last() else {
-            break;
-        };
-        let mut rest = records.as_slice();
-        while !rest.is_empty() {
-            let (run, after) = rest.split_at(run_length(rest));
-            batch(scan, run, &mut tops, &mut bounds, &mut keys)?;
-            rest = after;
+        if !scan.pause()? {
+            return Ok(false);
         }
+        room.records.clear();
+        scan.records(from, BATCH, &mut room.records)?;
+        let Some(&(last, _)) = room.records.last() else {
+            return Ok(true);
+        };
+        room.compare(scan, lists)?;
         from = match last.checked_add(1) {
             Some(next) => next,
-            None => break,
+            None => return Ok(true),
         };
     }
-    let mut results = KVec::with_capacity(queries, GFP_KERNEL)?;
-    for top in tops {
-        results.push(top.into_sorted(), GFP_KERNEL)?;
+}
+
+/// The same over the slots that are given, in ascending order.
+///
+/// # Errors
+///
+/// As [`all`].
+pub fn some(scan: &mut impl Scan, slots: &[u32], lists: &mut [List]) -> Result<bool> {
+    let mut room = Room::new(lists.len())?;
+    for slots in slots.chunks(BATCH) {
+        if !scan.pause()? {
+            return Ok(false);
+        }
+        room.records.clear();
+        for &slot in slots {
+            if let Some(record) = scan.record(slot)? {
+                room.records.push((slot, record), GFP_KERNEL)?;
+            }
+        }
+        room.compare(scan, lists)?;
     }
-    Ok(results)
+    Ok(true)
 }
 
 /// How many of the records lie so close together that their slots are one run.
@@ -134,8 +180,7 @@ fn run_length(records: &[(u32, Record)]) -> usize {
 fn batch(
     scan: &mut impl Scan,
     run: &[(u32, Record)],
-    tops: &mut [Top],
-    bounds: &mut [u32],
+    lists: &mut [List],
     keys: &mut [u32],
 ) -> Result {
     let (Some(&(first, _)), Some(&(last, _))) = (run.first(), run.last()) else {
@@ -144,8 +189,8 @@ fn batch(
     let slots = first..last.saturating_add(1);
     let width = slots.len();
     let mut at = 0;
-    while at < tops.len() {
-        let some = at..tops.len().min(at + QUERIES);
+    while at < lists.len() {
+        let some = at..lists.len().min(at + QUERIES);
         at = some.end;
         let Some(keys) = keys.get_mut(..some.len() * width) else {
             return Err(EINVAL);
@@ -153,7 +198,7 @@ fn batch(
         scan.score(some.clone(), slots.clone(), width, keys)?;
         for q in some.clone() {
             let row = keys.get((q - some.start) * width..).unwrap_or(&[]);
-            let (Some(top), Some(bound)) = (tops.get_mut(q), bounds.get_mut(q)) else {
+            let Some(list) = lists.get_mut(q) else {
                 continue;
             };
             for (slot, record) in run {
@@ -161,8 +206,8 @@ fn batch(
                     .get((slot - first) as usize)
                     .copied()
                     .unwrap_or(u32::MAX);
-                if key <= *bound {
-                    candidate(scan, q, *slot, record, top, bound)?;
+                if key <= list.limit() {
+                    offer(scan, q, *slot, record, list)?;
                 }
             }
         }
@@ -170,26 +215,29 @@ fn batch(
     Ok(())
 }
 
-/// Looks closely at a record that may be a hit, and lets it in if it is one.
-fn candidate(
+/// Looks closely at a record that may be a hit, and lets it in if it is one. What finds
+/// candidates in another way than by a pass over the slots offers them here.
+///
+/// # Errors
+///
+/// What the scan returns, and `ENOMEM`.
+pub fn offer(
     scan: &mut impl Scan,
     query: usize,
     slot: u32,
     record: &Record,
-    top: &mut Top,
-    bound: &mut u32,
+    list: &mut List,
 ) -> Result {
-    let key = scan.exact(query, slot)?;
-    if !top.wants(key, slot) || !scan.admits(record)? || !scan.unchanged(slot, record)? {
-        return Ok(());
-    }
-    top.add(Hit {
-        key,
+    let hit = Hit {
+        key: scan.exact(query, slot)?,
         slot,
         record: *record,
-    })?;
-    if let Some(worst) = top.worst() {
-        *bound = scan.bound(worst);
+    };
+    if !list.wants(&hit, |key| scan.bound(key))
+        || !scan.admits(record)?
+        || !scan.unchanged(slot, record)?
+    {
+        return Ok(());
     }
-    Ok(())
+    list.add(hit, |key| scan.bound(key))
 }

@@ -42,29 +42,7 @@ pub(super) fn get(file: &File, arg: usize) -> Result<isize> {
     if raw.vector_len != 0 && raw.vector_len as usize != open.wide() {
         return Err(EINVAL);
     }
-    let mut vector = KVVec::from_elem(0u8, open.stored(), GFP_KERNEL)?;
-    let (slot, record) = loop {
-        let (slot, record) = by_key(&open, raw.key)?.ok_or(ENOENT)?;
-        let read = open
-            .file
-            .reader()
-            .read_at(open.collection.offset(slot), &mut vector);
-        let read = unless_dropped(&open, read)?;
-        if by_key(&open, raw.key)? == Some((slot, record)) {
-            if read != vector.len() || crc32c(SEED, &vector) != record.crc {
-                let ino = open.inode().ino();
-                return Err(mount.fs.damaged(ino, 0, "a vector has a wrong checksum"));
-            }
-            break (slot, record);
-        }
-        // It was replaced between the two looks.
-        if sched::killed() {
-            return Err(EINTR);
-        }
-    };
-    if !Sight::new(file, false)?.sees(record.ino, record.generation)? {
-        return Err(ENOENT);
-    }
+    let (slot, record, vector) = read_by_key(file, &open, raw.key)?;
     raw.record = describe(file, slot, &record)?.ok_or(ENOENT)?;
     if raw.vector_len != 0 {
         let mut wide = KVVec::from_elem(0u8, open.wide(), GFP_KERNEL)?;
@@ -75,6 +53,59 @@ pub(super) fn get(file: &File, arg: usize) -> Result<isize> {
     }
     uapi::put(arg, size, &raw)?;
     Ok(0)
+}
+
+/// The record with a key, its slot and its vector, if the caller may see it.
+///
+/// # Errors
+///
+/// `ENOENT` if there is none for the caller; `EUCLEAN`, `EIO`, `ENOMEM`, `EINTR`.
+pub(super) fn read_by_key(file: &File, open: &Open, key: u64) -> Result<(u32, Record, KVVec<u8>)> {
+    let mut vector = KVVec::from_elem(0u8, open.stored(), GFP_KERNEL)?;
+    let (slot, record) = loop {
+        let (slot, record) = by_key(open, key)?.ok_or(ENOENT)?;
+        let read = read_vector(open, slot, &mut vector)?;
+        if by_key(open, key)? == Some((slot, record)) {
+            check_vector(open, read, &vector, &record)?;
+            break (slot, record);
+        }
+        // It was replaced between the two looks.
+        if sched::killed() {
+            return Err(EINTR);
+        }
+    };
+    if !Sight::new(file, false)?.sees(record.ino, record.generation)? {
+        return Err(ENOENT);
+    }
+    Ok((slot, record, vector))
+}
+
+/// Reads the vector in a slot, and tells how many bytes of it there were.
+///
+/// # Errors
+///
+/// `ENOENT` if the collection was dropped; `EIO`, `ENOMEM`, `EINTR`.
+pub(super) fn read_vector(open: &Open, slot: u32, vector: &mut [u8]) -> Result<usize> {
+    let read = open
+        .file
+        .reader()
+        .read_at(open.collection.offset(slot), vector);
+    unless_dropped(open, read)
+}
+
+/// Checks a vector that was read while its record lived.
+///
+/// # Errors
+///
+/// `EUCLEAN`.
+pub(super) fn check_vector(open: &Open, read: usize, vector: &[u8], record: &Record) -> Result {
+    if read != vector.len() || crc32c(SEED, vector) != record.crc {
+        let inode = open.inode();
+        return Err(inode
+            .fs()
+            .damaged(inode.ino(), 0, "a vector has a wrong checksum"));
+    }
+    Ok(())
 }
 
 /// The record with a key, and its slot.

@@ -8,7 +8,7 @@ use super::trace::Trace;
 use super::Open;
 use crate::crc32c::crc32c;
 use crate::libvexfs::vector::search::Scan;
-use crate::libvexfs::vector::Record;
+use crate::libvexfs::vector::{Metric, Record};
 use crate::vfs::{
     internal_file::Reader,
     sched,
@@ -33,6 +33,16 @@ pub(super) struct Pass<'a> {
     vector: KVVec<u8>,
     admission: Admission<'a>,
     trace: &'a mut Trace,
+    budget: Budget,
+}
+
+/// What a search may use.
+#[derive(Clone, Copy)]
+pub(super) struct Budget {
+    /// Nanoseconds since its beginning.
+    pub(super) time: Option<u64>,
+    /// Pages that it reads from the device.
+    pub(super) pages: Option<u64>,
 }
 
 impl<'a> Pass<'a> {
@@ -46,6 +56,7 @@ impl<'a> Pass<'a> {
         queries: &'a [u8],
         admission: Admission<'a>,
         trace: &'a mut Trace,
+        budget: Budget,
     ) -> Result<Self> {
         Ok(Pass {
             open,
@@ -56,7 +67,41 @@ impl<'a> Pass<'a> {
             vector: KVVec::from_elem(0u8, open.stored(), GFP_KERNEL)?,
             admission,
             trace,
+            budget,
         })
+    }
+
+    /// The 32-bit key that no bound of a hit may be above whose score is to be `radius` (bits of
+    /// an f32) or better.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if it is no number.
+    pub(super) fn within(&self, radius: u32) -> Result<u32> {
+        const SIGN: u32 = 1 << 31;
+        if radius & !SIGN > 0x7f80_0000 {
+            return Err(EINVAL);
+        }
+        // Of a similarity the negative is the distance.
+        let flip = match self.open.collection.metric {
+            Metric::L2 => 0,
+            Metric::Cosine | Metric::Ip => SIGN,
+        };
+        // Both zeroes are one, the larger.
+        let distance = match radius & !SIGN {
+            0 => 0,
+            _ => radius ^ flip,
+        };
+        let order = match distance & SIGN {
+            0 => distance | SIGN,
+            _ => !distance,
+        };
+        Ok(order.saturating_add(1))
+    }
+
+    /// What is told of the search.
+    pub(super) fn trace(&mut self) -> &mut Trace {
+        self.trace
     }
 
     /// Copies the vector of a slot into `self.vector`.
@@ -113,7 +158,7 @@ impl<'a> Pass<'a> {
                 slot += n as u32;
                 at += n * size as usize;
                 if slot < slots.end {
-                    self.pause()?;
+                    rest()?;
                 }
             }
             if slot < slots.end && at < folio.len() {
@@ -153,6 +198,10 @@ impl Scan for Pass<'_> {
         self.open.inode().fs().records_from(&core, from, room, out)
     }
 
+    fn record(&mut self, slot: u32) -> Result<Option<Record>> {
+        self.admission.record(slot)
+    }
+
     fn admits(&mut self, record: &Record) -> Result<bool> {
         self.admission.admits(record, self.trace)
     }
@@ -184,7 +233,7 @@ impl Scan for Pass<'_> {
         key
     }
 
-    fn bound(&mut self, key: u64) -> u32 {
+    fn bound(&self, key: u64) -> u32 {
         self.kernels.bound(key)
     }
 
@@ -205,11 +254,20 @@ impl Scan for Pass<'_> {
         Ok(true)
     }
 
-    fn pause(&mut self) -> Result {
-        if sched::killed() {
-            return Err(EINTR);
-        }
-        sched::yield_if_needed();
-        Ok(())
+    fn pause(&mut self) -> Result<bool> {
+        rest()?;
+        let time = self.budget.time;
+        let pages = self.budget.pages;
+        Ok(time.is_none_or(|time| self.trace.elapsed() < time)
+            && pages.is_none_or(|pages| self.trace.told.pages_missed < pages))
     }
+}
+
+/// Lets others run.
+fn rest() -> Result {
+    if sched::killed() {
+        return Err(EINTR);
+    }
+    sched::yield_if_needed();
+    Ok(())
 }

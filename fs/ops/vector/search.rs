@@ -4,10 +4,12 @@
 
 use super::admission::Admission;
 use super::request::Request;
-use super::scan::Pass;
+use super::scan::{Budget, Pass};
 use super::trace::Trace;
-use super::{sight, unless_dropped, Open};
+use super::{filter, plan, query, sight, unless_dropped, Open};
 use crate::libvexfs::format::inode::STATE_OFFLINE;
+use crate::libvexfs::vector::fuse;
+use crate::libvexfs::vector::list::{behind, List};
 use crate::libvexfs::vector::search::{self, Scan as _};
 use crate::libvexfs::vector::top::Hit;
 use crate::libvexfs::vector::Record;
@@ -17,26 +19,45 @@ use kernel::prelude::*;
 /// Checksums of vectors begin with this.
 pub(super) const SEED: u32 = !0;
 
+/// A list of hits as it is told.
+struct Told {
+    hits: KVVec<Hit>,
+    /// There are no more behind it.
+    ended: bool,
+}
+
 /// `VEXFS_IOC_SEARCH`.
 pub(super) fn search(file: &File, arg: usize) -> Result<isize> {
-    let request = Request::read(arg)?;
+    let mut request = Request::read(arg)?;
     let mut trace = Trace::new(request.raw.explain != 0);
     let part = trace.part();
     let open = Open::new(file.inode().mount(), request.raw.collection)?;
     if request.raw.dim != open.collection.dim {
         return Err(EINVAL);
     }
-    let mut queries = KVVec::from_elem(0u8, request.queries() * open.wide(), GFP_KERNEL)?;
-    uapi::slice(request.raw.vectors, queries.len())
-        .reader()
-        .read_slice(&mut queries)?;
-    let admission = Admission::new(file, &open, &request)?;
+    let filter = match request.raw.filter {
+        0 => None,
+        address => Some(filter::read(address)?),
+    };
+    let query = query::read(file, &open, &request)?;
+    request.raw.queries = (query.vectors.len() / open.wide()) as u32;
+    let others = request.has(bindings::VEXFS_SEARCH_OTHERS);
+    let not = query.like.filter(|_| others);
+    let admission = Admission::new(file, &open, &request, filter.as_ref(), not)?;
+    let slots = plan::slots(file, &open, &admission);
+    let slots = unless_dropped(&open, slots)?;
     part.end(&mut trace.told.plan_ns);
-    trace.told.plan = bindings::VEXFS_PLAN_SCAN;
-    let mut pass = Pass::new(&open, &queries, admission, &mut trace)?;
-    let results = search::exact(&mut pass, request.queries(), request.k());
-    let results = unless_dropped(&open, results)?;
-    tell_all(file, &open, &request, &mut pass, &results)?;
+    let budget = Budget {
+        time: Some(request.raw.budget_ns).filter(|time| *time != 0),
+        pages: Some(request.raw.budget_pages).filter(|pages| *pages != 0),
+    };
+    let mut pass = Pass::new(&open, &query.vectors, admission, &mut trace, budget)?;
+    let found = run(&request, &mut pass, slots.as_deref());
+    let (lists, complete) = unless_dropped(&open, found)?;
+    if !complete {
+        request.raw.result |= bindings::VEXFS_RESULT_TRUNCATED;
+    }
+    tell_all(file, &open, &request, &mut pass, &lists)?;
     drop(pass);
     if request.raw.explain != 0 {
         trace.tell(file, request.raw.explain)?;
@@ -45,41 +66,95 @@ pub(super) fn search(file: &File, arg: usize) -> Result<isize> {
     Ok(0)
 }
 
+/// Finds the hits, of `slots` only if those are known to be enough. False: a budget was used up.
+fn run(
+    request: &Request,
+    pass: &mut Pass<'_>,
+    slots: Option<&[u32]>,
+) -> Result<(KVec<Told>, bool)> {
+    let within = match request.radius() {
+        Some(radius) => Some(pass.within(radius)?),
+        None => None,
+    };
+    let mut lists = KVec::with_capacity(request.queries(), GFP_KERNEL)?;
+    for query in 0..request.queries() {
+        lists.push(List::new(request.want(query, within)), GFP_KERNEL)?;
+    }
+    let told = &mut pass.trace().told;
+    let complete = match slots {
+        Some(slots) => {
+            told.plan = bindings::VEXFS_PLAN_SLOTS;
+            told.known = slots.len() as u64;
+            search::some(pass, slots, &mut lists)?
+        }
+        None => {
+            told.plan = bindings::VEXFS_PLAN_SCAN;
+            search::all(pass, &mut lists)?
+        }
+    };
+    let mut found = KVec::with_capacity(request.lists(), GFP_KERNEL)?;
+    if request.fused() {
+        let mut sorted = KVec::with_capacity(lists.len(), GFP_KERNEL)?;
+        for list in lists {
+            sorted.push(list.into_sorted(), GFP_KERNEL)?;
+        }
+        let mut hits = fuse::fuse(&sorted, request.files())?;
+        behind(&mut hits, request.after(0), usize::MAX);
+        let ended = hits.len() <= request.k();
+        hits.truncate(request.k());
+        found.push(Told { hits, ended }, GFP_KERNEL)?;
+    } else {
+        for list in lists {
+            let ended = !list.full();
+            let hits = list.into_sorted();
+            found.push(Told { hits, ended }, GFP_KERNEL)?;
+        }
+    }
+    Ok((found, complete))
+}
+
 /// Tells the user all hits.
 fn tell_all(
     file: &File,
     open: &Open,
     request: &Request,
     pass: &mut Pass<'_>,
-    results: &[KVVec<Hit>],
+    lists: &[Told],
 ) -> Result {
+    let part = pass.trace().part();
     let raw = &request.raw;
-    for (q, hits) in results.iter().enumerate() {
+    let complete = raw.result & bindings::VEXFS_RESULT_TRUNCATED == 0;
+    for (at, list) in lists.iter().enumerate() {
         let mut count = 0;
-        for hit in hits.iter() {
+        let hits = match request.ended(at) {
+            true => &[],
+            false => list.hits.as_slice(),
+        };
+        for hit in hits {
+            let score = match request.fused() {
+                true => fuse::score(hit.key),
+                false => open.kernels.score(hit.key),
+            };
             // What was let in may be gone by now.
-            let Some(told) = tell(file, open, hit)? else {
+            let Some(told) = describe(file, hit.slot, &hit.record)? else {
                 continue;
             };
-            uapi::put_item(raw.hits, raw.hit_size, q * request.k() + count, &told)?;
+            let told = bindings::vexfs_record { score, ..told };
+            uapi::put_item(raw.hits, raw.hit_size, at * request.k() + count, &told)?;
             count += 1;
         }
-        let at = raw.counts.checked_add(4 * q as u64).ok_or(EFAULT)?;
-        uapi::slice(at, 4)
+        let to = raw.counts.checked_add(4 * at as u64).ok_or(EFAULT)?;
+        uapi::slice(to, 4)
             .writer()
             .write_slice(&(count as u32).to_ne_bytes())?;
+        if complete {
+            let last = hits.last().map(|hit| (hit.key, hit.slot));
+            request.move_cursor(at, last, hits.len(), list.ended)?;
+        }
         pass.pause()?;
     }
+    part.end(&mut pass.trace().told.tell_ns);
     Ok(())
-}
-
-/// What a user is told of a hit; `None` if its file is gone.
-fn tell(file: &File, open: &Open, hit: &Hit) -> Result<Option<bindings::vexfs_record>> {
-    let told = describe(file, hit.slot, &hit.record)?;
-    Ok(told.map(|r| bindings::vexfs_record {
-        score: open.kernels.score(hit.key),
-        ..r
-    }))
 }
 
 /// What a user is told of a record; `None` if its file is gone.

@@ -31,6 +31,10 @@ pub(super) enum Verdict {
     Hidden,
     /// It is not where the search is to look.
     Elsewhere,
+    /// The filter lets none of its records in.
+    Refused,
+    /// The filter lets some of its records in.
+    Depends,
     /// The caller may see it.
     Seen,
 }
@@ -50,8 +54,8 @@ pub(super) struct Sight<'a> {
     file: &'a File,
     root: InodeRef,
     scope: Scope,
-    // Verdicts on files. Those on directories are in the kernel's own caches.
-    memo: Memo<Verdict>,
+    /// Verdicts on files. Those on directories are in the kernel's own caches.
+    pub(super) memo: Memo<Verdict>,
     path: KVec<u8>,
 }
 
@@ -80,7 +84,7 @@ impl<'a> Sight<'a> {
         })
     }
 
-    /// Whether the caller may see this file, where the search is to look.
+    /// Whether the caller may see this file, where the search is to look. Remembers the answer.
     ///
     /// # Errors
     ///
@@ -90,39 +94,43 @@ impl<'a> Sight<'a> {
     ///
     /// May sleep; no lock held.
     pub(super) fn sees(&mut self, ino: u64, generation: u32) -> Result<bool> {
-        Ok(self.judge(ino, generation)?.0 == Verdict::Seen)
+        let verdict = match self.memo.get(ino, generation) {
+            Some(verdict) => verdict,
+            None => {
+                let verdict = match self.readable(ino, generation)? {
+                    Some(_) => self.place(ino, generation)?,
+                    None => Verdict::Hidden,
+                };
+                self.memo.set(ino, generation, verdict);
+                verdict
+            }
+        };
+        Ok(verdict == Verdict::Seen)
     }
 
-    /// The verdict on a file, and whether it was known already. Remembers it.
+    /// The inode, if the caller may read it.
     ///
     /// # Errors
     ///
     /// As [`Sight::sees`].
-    pub(super) fn judge(&mut self, ino: u64, generation: u32) -> Result<(Verdict, bool)> {
-        if let Some(verdict) = self.memo.get(ino, generation) {
-            return Ok((verdict, true));
-        }
-        let verdict = self.look(ino, generation)?;
-        self.memo.set(ino, generation, verdict);
-        Ok((verdict, false))
+    pub(super) fn readable(&self, ino: u64, generation: u32) -> Result<Option<InodeRef>> {
+        let found = get(self.file.inode().sb(), ino, generation)?;
+        Ok(found.filter(|i| access::permission(self.file.idmap(), i, MAY_READ).is_ok()))
     }
 
-    fn look(&mut self, ino: u64, generation: u32) -> Result<Verdict> {
-        let Some(inode) = get(self.file.inode().sb(), ino, generation)? else {
-            return Ok(Verdict::Hidden);
-        };
-        if access::permission(self.file.idmap(), &inode, MAY_READ).is_err()
-            || !self.find_path(ino, generation, None)?
-        {
+    /// The verdict by the places where an inode lies, which the caller may read.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sight::sees`].
+    pub(super) fn place(&mut self, ino: u64, generation: u32) -> Result<Verdict> {
+        if !self.find_path(ino, generation)? {
             return Ok(Verdict::Hidden);
         }
         let inside = match &self.scope {
             Scope::All => true,
             Scope::Only(only, of) => (*only, *of) == (ino, generation),
-            Scope::Below(dir) => {
-                let dir = dir.hold();
-                self.find_path(ino, generation, Some(&dir))?
-            }
+            Scope::Below(dir) => self.below(ino, generation, dir.ino())?,
         };
         Ok(if inside {
             Verdict::Seen
@@ -131,18 +139,68 @@ impl<'a> Sight<'a> {
         })
     }
 
-    /// Finds a path to an inode from a directory (none: the root) and leaves it in `self.path`.
-    fn find_path(&mut self, ino: u64, generation: u32, from: Option<&VexInode>) -> Result<bool> {
+    /// Whether the caller gets from directory `from` to an inode.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sight::sees`].
+    pub(super) fn below(&self, ino: u64, generation: u32, from: u64) -> Result<bool> {
+        let mut path = KVec::new();
+        self.walk(ino, generation, from, &mut path, &mut |_| Ok(true))
+    }
+
+    /// Shows the paths from the root to an inode to `found` until that says true.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sight::sees`], and what `found` returns.
+    pub(super) fn each_path(
+        &self,
+        ino: u64,
+        generation: u32,
+        found: &mut dyn FnMut(&[u8]) -> Result<bool>,
+    ) -> Result<bool> {
+        let mut path = KVec::new();
+        self.walk(ino, generation, self.root.ino(), &mut path, found)
+    }
+
+    /// The file or directory that hits must be or lie below, if it is not everything.
+    pub(super) fn scope(&self) -> Option<(u64, u32)> {
+        match &self.scope {
+            Scope::All => None,
+            Scope::Only(ino, generation) => Some((*ino, *generation)),
+            Scope::Below(dir) => Some((dir.ino(), dir.generation())),
+        }
+    }
+
+    /// Finds a path from the root to an inode and leaves it in `self.path`.
+    fn find_path(&mut self, ino: u64, generation: u32) -> Result<bool> {
+        let mut path = core::mem::take(&mut self.path);
+        let root = self.root.ino();
+        let found = self.walk(ino, generation, root, &mut path, &mut |_| Ok(true));
+        self.path = path;
+        found
+    }
+
+    /// Shows the paths from a directory to an inode to `found` until that says true to one, which
+    /// is in `path` then.
+    fn walk(
+        &self,
+        ino: u64,
+        generation: u32,
+        from: u64,
+        path: &mut KVec<u8>,
+        found: &mut dyn FnMut(&[u8]) -> Result<bool>,
+    ) -> Result<bool> {
         let sb = self.file.inode().sb();
         let fs = self.file.inode().fs();
-        let from = from.unwrap_or(&self.root).ino();
         let mut way = Way {
             sb,
             idmap: self.file.idmap(),
         };
         for _ in 0..RETRIES {
             let moment = RenameMoment::now();
-            match fs.path_of(&mut way, ino, generation, from, &mut self.path) {
+            match fs.each_path(&mut way, (ino, generation), from, path, found) {
                 Ok(true) => return Ok(true),
                 // Too long for any program to open by name.
                 Err(e) if e == enametoolong() => return Ok(false),
@@ -161,7 +219,7 @@ impl<'a> Sight<'a> {
             return Err(estale());
         };
         if access::permission(self.file.idmap(), &inode, MAY_READ).is_err()
-            || !self.find_path(ino, generation, None)?
+            || !self.find_path(ino, generation)?
         {
             return Ok(None);
         }

@@ -5,7 +5,8 @@
 use kernel::prelude::*;
 use std::ops::Range;
 use std::path::PathBuf;
-use vexfs::libvexfs::vector::search::{exact, Scan};
+use vexfs::libvexfs::vector::list::{List, Want};
+use vexfs::libvexfs::vector::search::{all, some, Scan};
 use vexfs::libvexfs::vector::Record;
 use vexfs_simd::*;
 
@@ -72,19 +73,23 @@ impl Memory {
 
 impl Scan for Memory {
     fn records(&mut self, from: u32, room: usize, out: &mut KVec<(u32, Record)>) -> Result {
-        for slot in (from..self.slots).filter(|s| (self.live)(*s)).take(room) {
-            out.push(
-                (
-                    slot,
-                    Record {
-                        key: slot as u64,
-                        ..Record::default()
-                    },
-                ),
-                GFP_KERNEL,
-            )?;
+        let live = self.live;
+        for slot in (from..self.slots).filter(|s| live(*s)).take(room) {
+            if let Some(record) = self.record(slot)? {
+                out.push((slot, record), GFP_KERNEL)?;
+            }
         }
         Ok(())
+    }
+
+    fn record(&mut self, slot: u32) -> Result<Option<Record>> {
+        let record = Record {
+            key: slot as u64,
+            ino: 300 + slot as u64 / 5,
+            sequence: 1,
+            ..Record::default()
+        };
+        Ok((slot < self.slots && (self.live)(slot)).then_some(record))
     }
 
     fn admits(&mut self, record: &Record) -> Result<bool> {
@@ -133,7 +138,7 @@ impl Scan for Memory {
         })
     }
 
-    fn bound(&mut self, key: u64) -> u32 {
+    fn bound(&self, key: u64) -> u32 {
         vexfs_simd_bound(key)
     }
 
@@ -141,8 +146,8 @@ impl Scan for Memory {
         Ok(true)
     }
 
-    fn pause(&mut self) -> Result {
-        Ok(())
+    fn pause(&mut self) -> Result<bool> {
+        Ok(true)
     }
 }
 
@@ -157,11 +162,26 @@ fn level() -> u32 {
     }
 }
 
-fn found(memory: &mut Memory, k: usize) -> Vec<Vec<u32>> {
-    let hits = exact(memory, memory.queries.len(), k).unwrap();
-    hits.iter()
-        .map(|hits| hits.iter().map(|hit| hit.slot).collect())
+/// The slots that a search finds for each query; of some slots only, if they are given.
+fn search(memory: &mut Memory, want: Want, slots: Option<&[u32]>) -> Vec<Vec<u32>> {
+    let mut lists: Vec<List> = memory.queries.iter().map(|_| List::new(want)).collect();
+    let complete = match slots {
+        Some(slots) => some(memory, slots, &mut lists),
+        None => all(memory, &mut lists),
+    };
+    assert!(complete.unwrap());
+    lists
+        .into_iter()
+        .map(|list| list.into_sorted().iter().map(|hit| hit.slot).collect())
         .collect()
+}
+
+fn found(memory: &mut Memory, k: usize) -> Vec<Vec<u32>> {
+    let want = Want {
+        k,
+        ..Want::default()
+    };
+    search(memory, want, None)
 }
 
 #[test]
@@ -200,6 +220,30 @@ fn the_scan_finds_what_sorting_finds() {
                     let truth: Vec<u32> = truth.iter().take(k).map(|t| t.1).collect();
                     assert_eq!(*hits, truth, "metric {metric} type {elem} k {k} query {q}");
                 }
+                // The same of a third of the slots, each file once, in pages.
+                let slots: Vec<u32> = (0..3000).filter(|s| s % 3 == 2).collect();
+                let mut want = Want {
+                    k: k.min(100),
+                    files: true,
+                    ..Want::default()
+                };
+                memory.queries.truncate(1);
+                let mut files: Vec<(u64, u32, u64)> = visible
+                    .iter()
+                    .filter(|s| *s % 3 == 2)
+                    .map(|&s| (memory.exact(0, s).unwrap(), s, u64::from(s) / 5))
+                    .collect();
+                files.sort_unstable();
+                let mut seen = std::collections::HashSet::new();
+                files.retain(|file| seen.insert(file.2));
+                for page in files.chunks(want.k).take(5) {
+                    let hits = search(&mut memory, want, Some(&slots));
+                    let truth: Vec<u32> = page.iter().map(|file| file.1).collect();
+                    assert_eq!(hits[0], truth, "metric {metric} type {elem} k {k}");
+                    want.told += page.len();
+                    want.after = page.last().map(|file| (file.0, file.1));
+                }
+                memory.queries = queries.clone();
             }
         }
     }

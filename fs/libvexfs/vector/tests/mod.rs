@@ -3,6 +3,8 @@
 //! Tests of the vectors' truth.
 
 mod beam;
+mod filters;
+mod hits;
 mod lists;
 mod log;
 mod records;

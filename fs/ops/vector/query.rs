@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The vectors that a search looks for: the caller's, or those of a record or file.
+
+use super::record::{check_vector, read_by_key, read_vector};
+use super::request::Request;
+use super::sight::Sight;
+use super::{unless_dropped, Open};
+use crate::libvexfs::errno::enodata;
+use crate::vfs::{access::FileRef, bindings, ioctl::File, sched, uapi};
+use kernel::prelude::*;
+
+/// Queries, and where they came from.
+pub(super) struct Query {
+    /// As users see vectors: f32, one after the other.
+    pub(super) vectors: KVVec<u8>,
+    /// The file whose vectors they are.
+    pub(super) like: Option<(u64, u32)>,
+}
+
+/// Reads the queries.
+///
+/// # Errors
+///
+/// `EFAULT`, `ENOENT`, `ENODATA`, `EBADF`, `EXDEV`; `EUCLEAN`, `EIO`, `ENOMEM`, `EINTR`.
+pub(super) fn read(file: &File, open: &Open, request: &Request) -> Result<Query> {
+    if request.has(bindings::VEXFS_SEARCH_LIKE_KEY) {
+        return like_key(file, open, request.raw.like_key);
+    }
+    if request.has(bindings::VEXFS_SEARCH_LIKE_FILE) {
+        return like_file(file, open, request);
+    }
+    let mut vectors = KVVec::from_elem(0u8, request.queries() * open.wide(), GFP_KERNEL)?;
+    uapi::slice(request.raw.vectors, vectors.len())
+        .reader()
+        .read_slice(&mut vectors)?;
+    Ok(Query {
+        vectors,
+        like: None,
+    })
+}
+
+fn like_key(file: &File, open: &Open, key: u64) -> Result<Query> {
+    let (_, record, vector) = read_by_key(file, open, key)?;
+    let mut vectors = KVVec::from_elem(0u8, open.wide(), GFP_KERNEL)?;
+    open.kernels.decode(&vector, &mut vectors)?;
+    Ok(Query {
+        vectors,
+        like: Some((record.ino, record.generation)),
+    })
+}
+
+fn like_file(file: &File, open: &Open, request: &Request) -> Result<Query> {
+    let like = FileRef::get(request.raw.like_fd, file)?;
+    let (ino, generation) = (like.inode().ino(), like.inode().generation());
+    if !Sight::new(file, false)?.sees(ino, generation)? {
+        return Err(ENOENT);
+    }
+    let mut slots = KVec::with_capacity(request.queries(), GFP_KERNEL)?;
+    let found = {
+        let core = open.inode().core().read();
+        let fs = open.inode().fs();
+        fs.slots_by_owner(&core, ino, 0, request.queries(), &mut slots)
+    };
+    unless_dropped(open, found)?;
+    let mut vectors = KVVec::from_elem(0u8, slots.len() * open.wide(), GFP_KERNEL)?;
+    let mut vector = KVVec::from_elem(0u8, open.stored(), GFP_KERNEL)?;
+    let mut count = 0;
+    let record = |slot| {
+        let core = open.inode().core().read();
+        open.inode().fs().record(&core, slot)
+    };
+    for &slot in slots.iter() {
+        if sched::killed() {
+            return Err(EINTR);
+        }
+        let before = unless_dropped(open, record(slot))?;
+        let read = read_vector(open, slot, &mut vector)?;
+        let Some(known) = before.filter(|r| (r.ino, r.generation) == (ino, generation)) else {
+            continue;
+        };
+        // What is replaced at this moment is left out.
+        if unless_dropped(open, record(slot))? != Some(known) {
+            continue;
+        }
+        check_vector(open, read, &vector, &known)?;
+        let at = count * open.wide();
+        let to = vectors.get_mut(at..at + open.wide()).ok_or(EINVAL)?;
+        open.kernels.decode(&vector, to)?;
+        count += 1;
+    }
+    if count == 0 {
+        return Err(enodata());
+    }
+    vectors.truncate(count * open.wide());
+    Ok(Query {
+        vectors,
+        like: Some((ino, generation)),
+    })
+}
