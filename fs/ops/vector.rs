@@ -143,7 +143,9 @@ pub(crate) fn ioctl(file: &File, nr: u32, arg: usize) -> Result<isize> {
             file.with_write_access(|| collection::drop(file, arg))
         }
         bindings::VEXFS_NR_MARK => file.with_write_access(|| record::mark(file, arg)),
-        bindings::VEXFS_NR_PUT => file.with_write_access(|| put::put(file, arg)),
+        bindings::VEXFS_NR_PUT => {
+            put::wait(file, arg).and_then(|()| file.with_write_access(|| put::put(file, arg)))
+        }
         bindings::VEXFS_NR_GET => record::get(file, arg),
         bindings::VEXFS_NR_DELETE => file.with_write_access(|| record::delete(file, arg)),
         bindings::VEXFS_NR_LIST => record::list(file, arg),

@@ -201,7 +201,8 @@ struct vexfs_mark {
  *	EACCES, EPERM: see above. EEXIST: VEXFS_PUT_NEW and the key is there.
  *	EFAULT: vector. ENOSPC. EFBIG: the collection has 2^32 - 2 slots.
  * Call: ENOENT: no such collection. E2BIG: more than VEXFS_MAX_PUT items or
- *	VEXFS_MAX_PUT_BYTES.
+ *	VEXFS_MAX_PUT_BYTES. EAGAIN: the index is far behind, and the descriptor is
+ *	O_NONBLOCK; others wait.
  */
 struct vexfs_put_item {
 	__u64	key;

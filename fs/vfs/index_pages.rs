@@ -142,7 +142,6 @@ pub(super) unsafe fn publish(to: *mut u8, bytes: &[u8]) {
 
 /// What a search or a change counts of the pages that it came by.
 #[derive(Clone, Copy, Debug, Default)]
-#[allow(dead_code, reason = "searches, which will tell, are exact still")]
 pub(crate) struct PageCounts {
     /// Nodes looked at.
     pub(crate) read: u64,

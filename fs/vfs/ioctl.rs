@@ -67,6 +67,12 @@ impl File {
         }
     }
 
+    /// Whether calls through it fail rather than wait for something that may take long.
+    pub(crate) fn nonblocking(&self) -> bool {
+        // SAFETY: The file is open.
+        unsafe { (*self.as_ptr()).f_flags & bindings::O_NONBLOCK != 0 }
+    }
+
     fn f_mode(&self) -> u32 {
         // SAFETY: The file is open; its mode does not change.
         unsafe { (*self.as_ptr()).f_mode }

@@ -119,7 +119,7 @@ ve_import() {
 	ve_clean
 }
 ve_truth() {
-	vexctl search "$MNT" --collection "glove-$1" --vectors "$WORK/query.fvecs" -k 10 --json >"$WORK/found"
+	vexctl search "$MNT" --collection "glove-$1" --vectors "$WORK/query.fvecs" -k 10 --exact --json >"$WORK/found"
 	ve_op truth "$WORK/found" "$ve_data/glove100_gt_$2.ivecs" 100
 }
 if [ -e $ve_data/glove100_base.fvecs ]; then

@@ -35,6 +35,8 @@ enum Command {
     Drop(NameArgs),
     /// Make the index anew, and wait until it is built
     Rebuild(MakeArgs),
+    /// Wait until it is built and has all that was put before
+    Wait(NameArgs),
     /// Look at every node and every edge
     Verify(NameArgs),
     /// Show how large it is and how far
@@ -247,6 +249,13 @@ pub fn run(args: Args, out: &Output) -> Result<Exit> {
     match args.command {
         Command::Create(a) => make(&a, abi::INDEX_CREATE, "create", out),
         Command::Rebuild(a) => make(&a, abi::INDEX_REBUILD, "rebuild", out),
+        Command::Wait(a) => {
+            let (mounted, collection) = open(&a)?;
+            ask(&mounted, &collection, abi::INDEX_STATS, "look at")?;
+            let raw = wait(&mounted, &collection, out)?;
+            out.result(&Shown::new(&collection, &raw), Shown::text)?;
+            Ok(Exit::Ok)
+        }
         Command::Drop(a) => {
             let (mounted, collection) = open(&a)?;
             let raw = ask(&mounted, &collection, abi::INDEX_DROP, "drop")?;

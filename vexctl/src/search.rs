@@ -44,7 +44,7 @@ pub struct Args {
     /// Hits for each query
     #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=abi::MAX_K as i64))]
     k: u32,
-    /// Compare with every vector, even where an index could answer (there is none yet: every search is exact)
+    /// Compare with every vector, even where an index could answer
     #[arg(long)]
     exact: bool,
     /// What turned the files into vectors, if that was not the built-in embedder: text on its stdin, a JSON array on its stdout

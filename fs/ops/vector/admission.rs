@@ -78,6 +78,11 @@ impl<'a> Admission<'a> {
         self.sight.scope()
     }
 
+    /// Whether it is asked for less than all that the caller may see.
+    pub(super) fn restricts(&self) -> bool {
+        self.filter.is_some() || self.not.is_some() || self.scope().is_some()
+    }
+
     /// What is true of all records that the filter lets in, if that is known.
     pub(super) fn need(&self) -> Option<(&'a Filter, Need)> {
         let filter = self.filter?;

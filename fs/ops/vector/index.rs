@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Indexes in core: the graphs of collections, and who changes them.
+//! Indexes in core: the graphs of collections, who changes them, and who searches them.
 //!
 //! - [`worker`]: one thread for each mount builds graphs and keeps them up with the records.
 //! - [`store`]: checkpoints and write intents. [`source`]: the records and vectors that are put in.
-//! - [`ioctl`]: `VEXFS_IOC_INDEX`.
+//! - [`ioctl`]: `VEXFS_IOC_INDEX`. [`find`]: searches.
 //!
 //! An index is in the table from its first use until it is dropped or the file system goes. The
 //! worker alone changes a graph. What a search may rely on is its [`Snapshot`]: the graph has all
@@ -14,11 +14,13 @@
 //! Locks: the table's comes behind a collection's lock, and before cores. It is not taken inside of
 //! a transaction.
 
+mod find;
 mod ioctl;
 mod source;
 mod store;
 mod worker;
 
+pub(super) use find::{plan, Outcome, Plan};
 pub(super) use ioctl::index as ioctl;
 
 use super::{change, Open};
@@ -38,12 +40,16 @@ use crate::vfs::{
     store::Store,
     super_block::Mount,
     sync::{Mutex, SpinLock},
-    wait::Event,
+    wait::{Event, Signals},
 };
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use kernel::time::{Instant, Monotonic};
 use kernel::{prelude::*, sync::Arc};
+
+/// Changes that an index may be behind before puts wait for it, and bytes of their vectors.
+const TAIL_MAX: u64 = 65_536;
+const TAIL_BYTES: u64 = 64 << 20;
 
 /// Records from which on a collection gets an index of itself, unless the mount says otherwise.
 const AUTOMATIC: u64 = 20_000;
@@ -291,6 +297,43 @@ impl Indexes {
     /// Records of a collection changed.
     pub(super) fn changed(&self) {
         self.work.wake_all();
+    }
+
+    /// Waits while so many changes of collection `id` are still to come that searches would have too
+    /// much to compare.
+    ///
+    /// # Errors
+    ///
+    /// `EINTR` when killed; `EAGAIN` if it would wait and must not.
+    ///
+    /// # Context
+    ///
+    /// No lock held, and not inside of `sb_start_write`: the worker must get there.
+    pub(super) fn wait_for_room(&self, mount: &Mount, id: u32, nowait: bool) -> Result {
+        let Some(index) = self.known(id) else {
+            return Ok(());
+        };
+        let by_bytes = TAIL_BYTES.checked_div(index.collection.stride());
+        let most = TAIL_MAX.min(by_bytes.unwrap_or(TAIL_MAX));
+        let open = Open::new(mount, id)?;
+        loop {
+            let seen = self.progress.count();
+            let now = index.snapshot();
+            let record = mount.fs.index(&open.inode().core().read())?;
+            let next = record.map_or(0, |record| record.next);
+            let fits = next.saturating_sub(now.applied) < most;
+            if fits || !now.ready || self.stopping() || index.is_dropped() {
+                return Ok(());
+            }
+            mount.check_running()?;
+            if mount.sb().stopped_writing() {
+                return Err(EROFS);
+            }
+            if nowait {
+                return Err(EAGAIN);
+            }
+            self.progress.wait(seen, Signals::Fatal, Some(1000))?;
+        }
     }
 
     /// Who waits looks again.

@@ -76,6 +76,15 @@ struct Call<'a> {
     done: u32,
 }
 
+/// What comes before a put, and outside of the hold on the mount: if the index is far behind, waits
+/// until it has caught up.
+pub(super) fn wait(file: &File, arg: usize) -> Result {
+    let (raw, _) = uapi::get::<bindings::vexfs_put>(arg, 32)?;
+    let mount = file.inode().mount();
+    let indexes = &mount.vectors.indexes;
+    indexes.wait_for_room(mount, raw.collection, file.nonblocking())
+}
+
 /// `VEXFS_IOC_PUT`.
 pub(super) fn put(file: &File, arg: usize) -> Result<isize> {
     let (mut raw, size) = uapi::get::<bindings::vexfs_put>(arg, 32)?;
@@ -112,6 +121,7 @@ pub(super) fn put(file: &File, arg: usize) -> Result<isize> {
     }
     let (tid, done) = (call.tid, call.done);
     drop(call);
+    mount.vectors.indexes.changed();
     if let Some(tid) = tid.filter(|_| raw.flags & bindings::VEXFS_PUT_SYNC != 0) {
         mount.fs.store.sync_tid(tid)?;
     }

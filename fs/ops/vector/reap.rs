@@ -72,6 +72,7 @@ pub(super) fn remove_owned(
 /// collection's lock is held.
 pub(super) fn remove_slots(open: &Open, slots: &[u32]) -> Result<usize> {
     let vi = open.inode();
+    vi.mount().vectors.indexes.changed();
     vi.mount()
         .with_space(|| {
             change(vi, BASE_CREDITS + DROP_CREDITS, |t, core| {

@@ -34,6 +34,8 @@ pub(super) struct Pass<'a> {
     admission: Admission<'a>,
     trace: &'a mut Trace,
     budget: Budget,
+    /// Pages of an index that were read from the device.
+    missed: u64,
 }
 
 /// What a search may use.
@@ -68,7 +70,37 @@ impl<'a> Pass<'a> {
             admission,
             trace,
             budget,
+            missed: 0,
         })
+    }
+
+    /// Whether less is asked for than all that the caller may see.
+    pub(super) fn restricted(&self) -> bool {
+        self.admission.restricts()
+    }
+
+    /// A query as the user gave it.
+    pub(super) fn query(&self, query: usize) -> Result<&'a [u8]> {
+        let wide = self.open.wide();
+        let bytes = self.queries.get(query * wide..(query + 1) * wide);
+        bytes.ok_or(EINVAL)
+    }
+
+    /// The true key of a query and a vector as it is stored.
+    pub(super) fn exact_of(&mut self, query: usize, vector: &[u8]) -> Result<u64> {
+        let part = self.trace.part();
+        self.trace.told.scored += 1;
+        let key = self.kernels.exact(self.query(query)?, vector);
+        part.end(&mut self.trace.told.score_ns);
+        key
+    }
+
+    /// Counts pages of an index that were looked at, and those of them that were read.
+    pub(super) fn count_pages(&mut self, looked_at: u64, missed: u64) {
+        self.missed = self.missed.saturating_add(missed);
+        let told = &mut self.trace.told;
+        told.pages = told.pages.saturating_add(looked_at);
+        told.pages_missed = told.pages_missed.saturating_add(missed);
     }
 
     /// The 32-bit key that no bound of a hit may be above whose score is to be `radius` (bits of
@@ -181,12 +213,7 @@ impl<'a> Pass<'a> {
 
     fn exact_key(&mut self, query: usize, slot: u32) -> Result<u64> {
         self.copy(slot)?;
-        let wide = self.open.wide();
-        let query = self
-            .queries
-            .get(query * wide..(query + 1) * wide)
-            .ok_or(EINVAL)?;
-        self.kernels.exact(query, &self.vector)
+        self.kernels.exact(self.query(query)?, &self.vector)
     }
 }
 
@@ -220,7 +247,7 @@ impl Scan for Pass<'_> {
         told.pages += bytes.div_ceil(PAGE_SIZE as u64);
         let scored = self.score_run(queries, slots, stride, keys);
         let told = &mut self.trace.told;
-        told.pages_missed = self.reader.missed();
+        told.pages_missed = self.missed.saturating_add(self.reader.missed());
         part.end(&mut told.scan_ns);
         scored
     }

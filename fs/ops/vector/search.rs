@@ -3,6 +3,7 @@
 //! The search: plan, run, tell.
 
 use super::admission::Admission;
+use super::index::{self, Outcome};
 use super::request::Request;
 use super::scan::{Budget, Pass};
 use super::trace::Trace;
@@ -52,7 +53,12 @@ pub(super) fn search(file: &File, arg: usize) -> Result<isize> {
         pages: Some(request.raw.budget_pages).filter(|pages| *pages != 0),
     };
     let mut pass = Pass::new(&open, &query.vectors, admission, &mut trace, budget)?;
-    let found = run(&request, &mut pass, slots.as_deref());
+    let plan = match slots {
+        Some(slots) => Plan::Slots(slots),
+        None => unless_dropped(&open, index::plan(file.inode().mount(), &open, &request))?
+            .map_or(Plan::All, Plan::Index),
+    };
+    let found = run(&mut request, &mut pass, &plan);
     let (lists, complete) = unless_dropped(&open, found)?;
     if !complete {
         request.raw.result |= bindings::VEXFS_RESULT_TRUNCATED;
@@ -66,12 +72,18 @@ pub(super) fn search(file: &File, arg: usize) -> Result<isize> {
     Ok(0)
 }
 
-/// Finds the hits, of `slots` only if those are known to be enough. False: a budget was used up.
-fn run(
-    request: &Request,
-    pass: &mut Pass<'_>,
-    slots: Option<&[u32]>,
-) -> Result<(KVec<Told>, bool)> {
+/// What a search compares.
+enum Plan {
+    /// All vectors.
+    All,
+    /// Those of some slots, which are known to be enough.
+    Slots(KVVec<u32>),
+    /// What an index finds.
+    Index(index::Plan),
+}
+
+/// An empty list for each query.
+fn empty(request: &Request, pass: &Pass<'_>) -> Result<KVec<List>> {
     let within = match request.radius() {
         Some(radius) => Some(pass.within(radius)?),
         None => None,
@@ -80,17 +92,34 @@ fn run(
     for query in 0..request.queries() {
         lists.push(List::new(request.want(query, within)), GFP_KERNEL)?;
     }
+    Ok(lists)
+}
+
+/// Finds the hits. False: a budget was used up.
+fn run(request: &mut Request, pass: &mut Pass<'_>, plan: &Plan) -> Result<(KVec<Told>, bool)> {
+    let mut lists = empty(request, pass)?;
     let told = &mut pass.trace().told;
-    let complete = match slots {
-        Some(slots) => {
+    let complete = match plan {
+        Plan::Slots(slots) => {
             told.plan = bindings::VEXFS_PLAN_SLOTS;
             told.known = slots.len() as u64;
             search::some(pass, slots, &mut lists)?
         }
-        None => {
+        Plan::All => {
             told.plan = bindings::VEXFS_PLAN_SCAN;
             search::all(pass, &mut lists)?
         }
+        Plan::Index(plan) => match plan.run(pass, &mut lists)? {
+            Outcome::TooFew => {
+                pass.trace().told.plan = bindings::VEXFS_PLAN_GRAPH_SCAN;
+                lists = empty(request, pass)?;
+                search::all(pass, &mut lists)?
+            }
+            outcome => {
+                request.raw.result |= bindings::VEXFS_RESULT_APPROXIMATE;
+                matches!(outcome, Outcome::Done)
+            }
+        },
     };
     let mut found = KVec::with_capacity(request.lists(), GFP_KERNEL)?;
     if request.fused() {

@@ -136,7 +136,7 @@ fn wait(mount: &Mount, open: &Open, timeout_ms: u32) -> Result {
         }
         if let Some(index) = indexes.get(mount, open)? {
             let now = index.snapshot();
-            if now.ready && now.applied >= first.next {
+            if now.ready && now.applied >= first.next && index.is_clean() {
                 return Ok(());
             }
         }
