@@ -33,6 +33,7 @@ impl World<'_> {
     /// One random operation.
     fn step(&mut self, focus: Focus) {
         match (self.below(12), focus) {
+            (0, _) if self.below(6) == 0 => self.checkpoint(),
             (0..=1, _) => self.fsync(),
             (2, _) => self.free(),
             (3..=4, _) | (_, Focus::Names) => self.names(),
@@ -56,7 +57,8 @@ impl World<'_> {
 
     fn data(&mut self) {
         match self.below(16) {
-            0..=5 => self.write(),
+            0 => self.scatter(),
+            1..=5 => self.write(),
             6..=9 => self.complete_some(),
             10..=11 => self.truncate(),
             12..=13 => self.punch(),
@@ -78,7 +80,8 @@ impl World<'_> {
     fn free(&mut self) {
         match self.below(12) {
             0 => self.grow(),
-            1..=6 => self.reap(),
+            1 => self.fs.free_spare_chunks().expect("it is memory"),
+            2..=6 => self.reap(),
             _ => self.trim(),
         }
     }

@@ -21,7 +21,7 @@ use vexfs::volume;
 /// How often the power goes in one seed.
 const LIVES: usize = 3;
 /// Operations in each of them.
-const STEPS: usize = 110;
+const STEPS: usize = 220;
 
 /// Blocks that are left free on a full volume, where what was freed is soon taken again.
 pub const LEFT: u64 = 400;
