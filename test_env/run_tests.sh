@@ -105,7 +105,7 @@ run_uml() {
 # A report of lockdep, kmemleak or UBSAN fails the section.
 run_debug() {
 	local status sections=(stability staging_waits)
-	[ "${VEXFS_LONG:-0}" = 0 ] || mapfile -t sections < <(test_env/test_module.sh --list uml)
+	[ "${VEXFS_LONG:-0}" = 0 ] || mapfile -t sections < <(test_env/test_module.sh --list debug)
 	heading "sections on the debug kernel"
 	test_env/uml.sh test --debug "${sections[@]}" 2>&1 | tee "$out" |
 		sed -u '/^[0-9]* passed, [0-9]* failed, [0-9]* skipped$/d'

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # The tests that run inside the VM: test_module.sh [SECTION...]
-#                                   test_module.sh --list [stock|native|uml]
+#                                   test_module.sh --list [stock|native|uml|debug]
 #
 # A section is a file of test_env/suites/, named after it, which is sourced here and
 # calls t, fails and skip (below). Without arguments, all of them. Disks: $DISK1 and
@@ -124,15 +124,17 @@ all_sections() {
 	done
 }
 
-# Long ones, for the machine's own speed: User Mode Linux has them. The rest is for the stock
-# kernel, and some of it for nothing else.
+# Long ones, for the machine's own speed: User Mode Linux has them. Some are for its debug
+# kernel; the rest is for the stock kernel, and some of it for nothing else.
 native='conform|programs|large'
+debug_only='faults'
 stock_only='build|nfs'
 if [ "${1:-}" = --list ]; then
 	case ${2:-all} in
-	stock) all_sections | grep -vxE "$native" ;;
+	stock) all_sections | grep -vxE "$native|$debug_only" ;;
 	native) all_sections | grep -xE "$native" ;;
-	uml) all_sections | grep -vxE "$stock_only" ;;
+	uml) all_sections | grep -vxE "$stock_only|$debug_only" ;;
+	debug) all_sections | grep -vxE "$stock_only" ;;
 	*) all_sections ;;
 	esac
 	exit 0

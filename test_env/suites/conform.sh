@@ -139,6 +139,42 @@ stress_long() {
 	cf_clean
 }
 
+# --- Stopped in the middle -----------------------------------------------------------------
+
+# While a load runs and fsync makes promises, the file system is stopped as FS_IOC_SHUTDOWN
+# can: with everything written, with the journal, or at once.
+stopped_rounds() {
+	local round
+	cf_fresh
+	mkdir "$MNT/stress"
+	for round in $(seq "$1"); do
+		rm -rf "$MNT"/stress/* && : >"$WORK/promises"
+		stress-ng --with chmod,dentry,iomix,link,metamix,mknod,rename,symlink,unlink,xattr \
+			--all 1 --iomix-bytes 32M --metamix-bytes 32M --timeout 60 --temp-path "$MNT/stress" >/dev/null 2>&1 &
+		local load=$!
+		python3 "$suites/conform_ops.py" promise "$MNT/kept" "$WORK/promises" $((VEXFS_SEED + round)) &
+		local promise=$!
+		sleep $((1 + (VEXFS_SEED + round) % 3))
+		python3 "$suites/fs_state_ops.py" shutdown "$MNT" $((round % 3))
+		wait $promise
+		kill -KILL $load
+		pkill -KILL stress-ng || true
+		wait $load || true
+		while ! umount "$MNT"; do sleep .2; done
+		mount -t vexfs "$DISK1" "$MNT"
+		python3 "$suites/conform_ops.py" kept "$MNT/kept" "$WORK/promises"
+		umount "$MNT"
+		fsck.vexfs -n "$DISK1"
+		mount -t vexfs "$DISK1" "$MNT"
+	done
+	cf_clean
+}
+edges() {
+	cf_fresh
+	python3 "$suites/conform_ops.py" edges "$MNT/file"
+	cf_clean
+}
+
 # --- fio and dbench ------------------------------------------------------------------------
 
 fio_verify() { # NAME ENGINE DIRECT SIZE
@@ -182,3 +218,5 @@ t "stress-ng, the stressors of file systems" stress_short
 [ "$long" = 0 ] || t "stress-ng, the whole class, against ext4" stress_long
 t "fio verifies what it wrote, by four engines" fio_engines
 t "dbench" dbench_clients
+t "stopped under load: what fsync promised is there" stopped_rounds $((long ? 60 : 3))
+t "what lies behind the end of a file is never seen" edges

@@ -18,6 +18,15 @@ def fallocate(fd, mode, at, n):
         raise OSError(e, os.strerror(e), f"fallocate mode {mode:#x}, {n} bytes at {at}")
 
 
+def link_open(fd, path):
+    """Gives an open file, one of O_TMPFILE too, a name. (Python's link() follows no link.)"""
+    AT_FDCWD, AT_SYMLINK_FOLLOW = -100, 0x400
+    if libc.linkat(AT_FDCWD, f"/proc/self/fd/{fd}".encode(), AT_FDCWD, path.encode(),
+                   AT_SYMLINK_FOLLOW) != 0:
+        e = ctypes.get_errno()
+        raise OSError(e, os.strerror(e), path)
+
+
 def fail(message):
     print(f"data_ops: {message}", file=sys.stderr)
     sys.exit(1)

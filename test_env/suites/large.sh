@@ -3,10 +3,10 @@
 #
 # Large directories, large sparse files, volumes that are full: each is made, looked at
 # after a remount, taken away, and what was free before is free again, to the block.
-# VEXFS_LONG=1: a million entries, 100,000 extents, ten rounds.
+# VEXFS_LONG=1: a million entries, 100,000 extents, ten rounds (VEXFS_ROUNDS).
 
 if [ "${VEXFS_LONG:-0}" != 0 ]; then
-	lg_rounds=10 lg_entries=1000000 lg_extents=100000 lg_small=512M
+	lg_rounds=${VEXFS_ROUNDS:-10} lg_entries=1000000 lg_extents=100000 lg_small=512M
 else
 	lg_rounds=2 lg_entries=20000 lg_extents=3000 lg_small=64M
 fi

@@ -29,7 +29,7 @@ case " $* " in
 esac
 case "$*" in
 '' | --timeout\ [0-9]*[0-9])
-	mapfile -t sections < <("$VEXFS_SRC/test_env/test_module.sh" --list uml)
+	mapfile -t sections < <("$VEXFS_SRC/test_env/test_module.sh" --list "$([ "$flavour" = debug ] && echo debug || echo uml)")
 	set -- "$@" "${sections[@]}"
 	;;
 esac

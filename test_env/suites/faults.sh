@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# Memory that is refused in the middle of calls: the call fails, or does not; nothing is
+# damaged, nothing is left behind, and the volume goes on. For the debug kernel, which can
+# refuse.
+
+fl_dir=/sys/kernel/debug/failslab
+
+# fl_rate PERCENT: for tasks that ask for it.
+fl_rate() {
+	echo Y >$fl_dir/task-filter
+	echo N >$fl_dir/ignore-gfp-wait
+	echo 0 >$fl_dir/verbose
+	echo 1 >$fl_dir/interval
+	echo -1 >$fl_dir/times
+	echo "$1" >$fl_dir/probability
+}
+fl_new() {
+	! mountpoint -q "$MNT" || umount "$MNT"
+	mkfs.vexfs -q -f "$DISK1"
+}
+fl_calls() { # PERCENT SECONDS
+	fl_new
+	mount -t vexfs "$DISK1" "$MNT"
+	fl_rate "$1"
+	trap 'echo 0 >$fl_dir/probability' EXIT
+	python3 "$suites/faults_ops.py" "$MNT" "$2" "$VEXFS_SEED"
+	echo 0 >$fl_dir/probability
+	# The journal was not aborted, nothing stopped writing.
+	not grep -E " $MNT .*emergency_ro" /proc/mounts
+	echo on >"$MNT/goes"
+	sync
+	umount "$MNT"
+	fsck.vexfs -n "$DISK1"
+	mount -t vexfs "$DISK1" "$MNT"
+	[ "$(cat "$MNT/goes")" = on ]
+	umount "$MNT"
+}
+# Mounting and unmounting, too: to the end, or not at all.
+fl_mounts() {
+	local i mounted=0
+	fl_new
+	fl_rate 3
+	trap 'echo 0 >$fl_dir/probability' EXIT
+	for i in $(seq "$1"); do
+		if python3 "$suites/faults_ops.py" mount "$DISK1" "$MNT"; then
+			mounted=$((mounted + 1))
+			umount "$MNT"
+		fi
+	done
+	echo 0 >$fl_dir/probability
+	echo "$mounted of $1"
+	[ "$mounted" -gt 0 ] && [ "$mounted" -lt "$1" ]
+	fsck.vexfs -n "$DISK1"
+}
+
+if [ -e $fl_dir ]; then
+	t "calls, one allocation in fifty refused" fl_calls 2 $((VEXFS_LONG ? 120 : 10))
+	t "calls, one allocation in five refused" fl_calls 20 $((VEXFS_LONG ? 60 : 5))
+	t "mounts" fl_mounts $((VEXFS_LONG ? 300 : 8))
+else
+	skip "memory that is refused" "this kernel cannot refuse any"
+fi

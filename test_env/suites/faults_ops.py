@@ -1,0 +1,188 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Calls while the kernel refuses memory to this task.
+
+faults_ops.py DIR SECONDS SEED     calls of all sorts
+faults_ops.py mount DEVICE DIR     status 1 when that is refused
+"""
+import ctypes
+import errno
+import mmap
+import os
+import random
+import sys
+import time
+
+from data_lib import COLLAPSE, INSERT, KEEP, PUNCH, ZERO, fallocate, libc, link_open
+
+ALLOWED = {errno.ENOMEM, errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR, errno.ENOTDIR,
+           errno.EINVAL, errno.ENODATA, errno.ENOSPC, errno.EXDEV, errno.ESTALE}
+
+
+# Open beforehand: to open it again would be refused, too.
+SWITCH = os.open("/proc/self/make-it-fail", os.O_WRONLY)
+
+
+def refuse(on):
+    while True:
+        try:
+            os.pwrite(SWITCH, b"1" if on else b"0", 0)
+            return
+        except (MemoryError, OSError):
+            if on:
+                raise
+
+
+class Calls:
+    def __init__(self, top, seed):
+        self.top = top
+        self.rng = random.Random(seed)
+        self.data = self.rng.randbytes(1 << 18)
+
+    def name(self):
+        """A name of some length, so that trees have levels; few enough to meet again."""
+        n = self.rng.randrange(600)
+        return f"{self.top}/d{n % 3}/{n:x}{'-' * (n % 7 * 20)}"
+
+    def create(self):
+        os.close(os.open(self.name(), os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+
+    def write(self):
+        fd = os.open(self.name(), os.O_RDWR | os.O_CREAT)
+        try:
+            for _ in range(4):
+                n = self.rng.choice((100, 5000, 70_000, 1 << 18))
+                os.pwrite(fd, self.data[:n], self.rng.randrange(1 << 21))
+            if self.rng.random() < .3:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def read(self):
+        fd = os.open(self.name(), os.O_RDONLY)
+        try:
+            os.pread(fd, 1 << 20, self.rng.randrange(1 << 20))
+        finally:
+            os.close(fd)
+
+    def direct(self):
+        fd = os.open(self.name(), os.O_RDWR | os.O_DIRECT)
+        try:
+            m = mmap.mmap(-1, 1 << 16)
+            m.write(self.data[:1 << 16])
+            os.pwritev(fd, [m], self.rng.randrange(256) * 4096)
+            os.preadv(fd, [m], self.rng.randrange(256) * 4096)
+        finally:
+            os.close(fd)
+
+    def ranges(self):
+        fd = os.open(self.name(), os.O_RDWR)
+        try:
+            mode = self.rng.choice((0, KEEP, PUNCH | KEEP, ZERO, COLLAPSE, INSERT))
+            fallocate(fd, mode, self.rng.randrange(256) * 4096, self.rng.randrange(1, 64) * 4096)
+        finally:
+            os.close(fd)
+
+    def truncate(self):
+        os.truncate(self.name(), self.rng.randrange(1 << 21))
+
+    def unlink(self):
+        os.unlink(self.name())
+
+    def rename(self):
+        os.rename(self.name(), self.name())
+
+    def link(self):
+        os.link(self.name(), self.name())
+
+    def symlink(self):
+        os.symlink("t" * self.rng.choice((10, 200, 3000)), self.name())
+
+    def mkdir(self):
+        name = self.name()
+        os.mkdir(name)
+        os.close(os.open(f"{name}/within", os.O_CREAT | os.O_WRONLY))
+        os.unlink(f"{name}/within")
+        os.rmdir(name)
+
+    def tmpfile(self):
+        fd = os.open(f"{self.top}/d0", os.O_TMPFILE | os.O_RDWR)
+        try:
+            os.write(fd, self.data[:9000])
+            link_open(fd, self.name())
+        finally:
+            os.close(fd)
+
+    def xattr(self):
+        name = self.name()
+        n = self.rng.randrange(9)
+        os.setxattr(name, f"user.{n}", self.data[:self.rng.choice((3, 300, 9000))])
+        os.getxattr(name, f"user.{self.rng.randrange(9)}")
+        os.removexattr(name, f"user.{self.rng.randrange(9)}")
+
+    def list(self):
+        os.listdir(f"{self.top}/d{self.rng.randrange(3)}")
+
+    def attributes(self):
+        name = self.name()
+        os.chmod(name, self.rng.randrange(0o1000))
+        os.chown(name, self.rng.randrange(50), self.rng.randrange(50))
+        os.utime(name)
+        os.stat(name)
+
+    def sync(self):
+        fd = os.open(self.top, os.O_RDONLY)
+        try:
+            libc.syncfs(fd) if self.rng.random() < .2 else os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def calls(top, seconds, seed):
+    for d in range(3):
+        os.mkdir(f"{top}/d{d}")
+    c = Calls(top, seed)
+    each = [getattr(c, n) for n in ("create write write read direct ranges ranges truncate unlink "
+                                    "rename link symlink mkdir tmpfile xattr list attributes "
+                                    "sync").split()]
+    refused = done = 0
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        call = c.rng.choice(each)
+        refuse(True)
+        try:
+            call()
+            done += 1
+        except MemoryError:
+            refused += 1
+        except OSError as e:
+            refused += e.errno == errno.ENOMEM
+            done += e.errno != errno.ENOMEM
+            if e.errno not in ALLOWED:
+                refuse(False)
+                raise
+        finally:
+            refuse(False)
+    print(f"{done} calls done, {refused} refused")
+    if not refused or not done:
+        sys.exit("nothing was refused, or everything")
+
+
+def mount(device, top):
+    """The call alone: a program of its own would be refused memory itself."""
+    refuse(True)
+    r = libc.mount(device.encode(), top.encode(), b"vexfs", 0, None)
+    e = ctypes.get_errno()
+    refuse(False)
+    if r != 0:
+        if e != errno.ENOMEM:
+            print(f"mount: {os.strerror(e)}")
+            sys.exit(2)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "mount":
+        mount(sys.argv[2], sys.argv[3])
+    else:
+        calls(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]))
