@@ -16,6 +16,8 @@
 #   --fs "A B"     file systems (default "vexfs ext4 xfs btrfs")
 #   --cpu N        the processor (default: the last one)
 #   --output FILE  instead of test_results/bench.json
+#   --processor-time   rates per second of processor time, not of the clock: for a machine
+#                  that has other work to do
 #
 # Environment: BENCH=vm measures in the emulated VM with the stock kernel.
 set -euo pipefail
@@ -23,12 +25,14 @@ set -euo pipefail
 . "$(dirname -- "$0")/lib.sh"
 
 rounds=6 fs="vexfs ext4 xfs btrfs" cpu=$(($(nproc) - 1)) output=$VEXFS_SRC/test_results/bench.json
+clock=(cat) marks=
 while [ $# -gt 0 ]; do
 	case $1 in
 	--rounds) rounds=$2 && shift 2 ;;
 	--fs) fs=$2 && shift 2 ;;
 	--cpu) cpu=$2 && shift 2 ;;
 	--output) output=$2 && shift 2 ;;
+	--processor-time) clock=("$VEXFS_SRC/test_env/bench/processor_time.py" $$) marks=1 && shift ;;
 	-h | --help) sed -n '4,/^set -euo/{/^set/d;s/^# \{0,1\}//;p}' "$0" && exit 0 ;;
 	-*) die "what is '$1'? (see --help)" ;;
 	*) break ;;
@@ -37,7 +41,7 @@ done
 [ $# -gt 0 ] || set -- data direct fsync files threads tree rename
 if [ "$(id -u)" != 0 ]; then
 	exec sudo --preserve-env=BENCH,VEXFS_VEXCTL env VEXFS_CACHE="$VEXFS_CACHE" \
-		"$0" --rounds "$rounds" --fs "$fs" --cpu "$cpu" --output "$output" "$@"
+		"$0" ${marks:+--processor-time} --rounds "$rounds" --fs "$fs" --cpu "$cpu" --output "$output" "$@"
 fi
 ensure_setup
 share=$VEXFS_CACHE/bench
@@ -66,7 +70,7 @@ in_tree --bind "$share" /run/share -- gcc -O2 -Wall -Werror -static -pthread \
 	-o /run/share/jobs "$VEXFS_GUEST_SRC/test_env/bench/jobs.c"
 
 disks=(--disk 2G --disk 2G --disk 2G --disk 2G)
-guest=(--share "$share" --env "BENCH_FS=$fs" -- /mnt/vexfs-src/test_env/bench/guest.sh "$rounds" "$@")
+guest=(--share "$share" --env "BENCH_FS=$fs" --env "BENCH_MARKS=$marks" -- /mnt/vexfs-src/test_env/bench/guest.sh "$rounds" "$@")
 raw=$(mktemp)
 trap 'rm -f "$raw"' EXIT
 if [ "${BENCH:-uml}" = vm ]; then
@@ -75,7 +79,7 @@ else
 	# Before others that want the processor.
 	run=(nice -n -15 "$VEXFS_SRC/test_env/uml.sh" run --cpu "$cpu" --memory 2G --timeout 7200)
 fi
-"${run[@]}" "${disks[@]}" "${guest[@]}" | tee "$raw" |
+"${run[@]}" "${disks[@]}" "${guest[@]}" | "${clock[@]}" | tee "$raw" |
 	sed -un 's/^RESULT \([0-9]*\) \([a-z0-9]*\) \([a-z0-9_]*\) .*/\1 \2 \3/p' |
 	while read -r round name job; do
 		[ ! -t 2 ] || printf '\r\033[Kround %s: %s on %s' "$round" "$job" "$name" >&2

@@ -3,7 +3,7 @@
  * The jobs of `make bench`: jobs PHASE FOLDER
  *
  * Each phase is one measurement on the file system that FOLDER is on. It prints one line,
- * "JOB RATE UNIT": higher is better. What a phase works on was left by the phases before
+ * "JOB RATE UNIT SECONDS": higher rates are better. What a phase works on was left by the phases before
  * it in its group (see guest.sh), which mounts the volume afresh between phases, so
  * everything that is read comes from the disk. Phases that change something end with
  * syncfs(), inside the time that counts.
@@ -98,7 +98,9 @@ static void *buffer(size_t size)
 
 static void report(const char *job, double amount, double begin, const char *unit)
 {
-	printf("%s %.3f %s\n", job, amount / (now() - begin), unit);
+	double seconds = now() - begin;
+
+	printf("%s %.3f %s %.6f\n", job, amount / seconds, unit, seconds);
 }
 
 /* --- One large file -------------------------------------------------------- */

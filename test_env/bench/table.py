@@ -19,9 +19,9 @@ def main():
     units = {}
     for line in sys.stdin:
         words = line.split()
-        if len(words) != 6 or words[0] != "RESULT":
+        if len(words) != 7 or words[0] != "RESULT":
             continue
-        _, round_, fs, job, rate, unit = words
+        _, round_, fs, job, rate, unit, _ = words
         rates.setdefault(job, {}).setdefault(fs, []).append((int(round_), float(rate)))
         units[job] = unit
     if not rates:
