@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Power cuts: SIGKILL the virtual machine at random points of `cp -a`, of `vexctl
-# import`, and of a mix of writes, maps, direct I/O, truncates and unlinks with
-# fsyncs in between. After each cut the next boot must find, with `fsck -n` before
+# import`, of an index that is built and changed, and of a mix of writes, maps,
+# direct I/O, truncates and unlinks with fsyncs in between. After each cut the next boot must find, with `fsck -n` before
 # the mount, a volume that replays to a clean state; all that had been synced must
 # be there byte for byte, and no file may hold bytes of another or of another
 # place; and after the unmount fsck must find nothing.
 #
-#   power_cut.sh [--rounds N] [--seed N] [--size SIZE] [--jobs "cp import data"]
+#   power_cut.sh [--rounds N] [--seed N] [--size SIZE] [--jobs "cp import data index"]
 #
 # Each boot checks what the cut before it left and then does the next round's
 # work on the same disk, so damage that one round hides shows in a later one.
@@ -21,7 +21,7 @@ here=$(cd -- "$(dirname -- "$0")" && pwd)
 rounds=4
 seed=${VEXFS_SEED:-$(date +%s)}
 size=2G
-jobs=(cp import data)
+jobs=(cp import data index)
 while [ $# -gt 0 ]; do
 	case $1 in
 	--rounds) rounds=$2 && shift 2 ;;

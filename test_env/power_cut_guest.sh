@@ -33,6 +33,13 @@ while read -r kind what value; do
 			python3 -c 'import json, sys; print(json.load(sys.stdin)["records"])')
 		[ "$n" = "$value" ] || { echo "collection $what: $n records of $value"; exit 1; }
 		;;
+	index)
+		# It goes on where it was, and looks through what may be torn.
+		vexctl index wait $mnt --collection "$what" ||
+			{ echo "collection $what: its index does not get ready"; exit 1; }
+		vexctl index verify $mnt --collection "$what" ||
+			{ echo "collection $what: its index is damaged"; exit 1; }
+		;;
 	esac
 done <$promised
 # What the data job wrote keeps a log of its own.
@@ -50,13 +57,14 @@ promise() {
 # Keep the disk from filling up, and deletions in the mix.
 [ "$round" -le 3 ] || {
 	old=$((round - 3))
-	grep -v -e " round$old/" -e "^collection c${old}[ -]" $promised >/tmp/left || :
+	grep -v -e " round$old/" -e "^collection c${old}[ -]" -e "^index c$old " $promised >/tmp/left || :
 	cat /tmp/left >$promised
 	sync $promised
 	rm -rf "$mnt/round$old" &
 }
 
-touch /mnt/share/ready
+# An index has to be there before it can be cut.
+[ "$job" = index ] || touch /mnt/share/ready
 case $job in
 cp)
 	n=0
@@ -75,6 +83,40 @@ cp)
 data)
 	mkdir -p $mnt/data
 	$data work $mnt/data /mnt/share/data --seed "$seed"
+	;;
+index)
+	# An index is built, and changed while records come and go.
+	mkdir "$mnt/round$round"
+	c=c$round
+	vexctl collection create $mnt $c --dim 32 >/dev/null
+	python3 - "$mnt/round$round" "$seed" <<'PY'
+import random, struct, sys
+rnd = random.Random(int(sys.argv[2]))
+for part in range(8):
+    with open("%s/part%d" % (sys.argv[1], part), "w") as text, open("/tmp/v%d.fvecs" % part, "wb") as vecs:
+        with open("/tmp/keys%d" % part, "w") as keys:
+            for i in range(300):
+                text.write("line %d\n" % i)
+                keys.write("%d\n" % (300 * part + i))
+                vecs.write(struct.pack("<i32f", 32, *(rnd.gauss(0, 1) for _ in range(32))))
+PY
+	put_part() {
+		vexctl import "$mnt/round$round/part$1" --collection $c --vectors "/tmp/v$1.fvecs" \
+			--keys "/tmp/keys$1" >/dev/null
+	}
+	for part in 0 1 2 3; do put_part $part; done
+	vexctl index create $mnt --collection $c --no-wait >/dev/null
+	sync -f $mnt
+	promise index $c -
+	touch /mnt/share/ready
+	n=0
+	while :; do
+		n=$((n + 1))
+		put_part $((n % 8))
+		cp "$mnt/round$round/part$(((n + 4) % 8))" "$mnt/round$round/new"
+		mv "$mnt/round$round/new" "$mnt/round$round/part$(((n + 4) % 8))"
+		[ $((n % 3)) != 0 ] || sync -f $mnt
+	done
 	;;
 import)
 	python3 - "$mnt/round$round" <<'PY'

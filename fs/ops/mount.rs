@@ -58,6 +58,9 @@ pub(crate) fn open(sb: &SuperBlock, options: &Options) -> Result<Mount> {
     check_quota(&mount, options.quota)?;
     mount.fs.quota_enforce(options.quota);
     set_discards(&mount, options.discard);
+    if let Some(index) = options.index {
+        mount.vectors.set_automatic(index);
+    }
     Ok(mount)
 }
 
@@ -421,6 +424,7 @@ pub(crate) fn show_options(mount: &Mount, show: &mut dyn FnMut(&str)) {
     if mount.fs.discards() {
         show(",discard");
     }
+    mount.vectors.show_automatic(show);
     if !mount.sb().has_acls() {
         show(",noacl");
     }

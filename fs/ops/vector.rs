@@ -109,6 +109,16 @@ impl Vectors {
         self.indexes.stop_worker();
     }
 
+    /// Collections get indexes of themselves from so many records on; 0: never.
+    pub(crate) fn set_automatic(&self, least: u64) {
+        self.indexes.set_automatic(least);
+    }
+
+    /// Shows that option if it is not the default.
+    pub(crate) fn show_automatic(&self, show: &mut dyn FnMut(&str)) {
+        self.indexes.show_automatic(show);
+    }
+
     /// The file system goes: holds no inodes any more.
     pub(crate) fn detach(&self) {
         self.indexes.stop_worker();

@@ -195,6 +195,22 @@ unsafe fn below(i: usize, dim: usize) -> __m256i {
     _mm256_cmpgt_epi32(_mm256_set1_epi32(left as i32), lanes)
 }
 
+/// Eight elements from element `i` on, zeroes from `dim` on. Where there are none nothing is loaded at
+/// all: emulators look at the memory of masked lanes, too.
+///
+/// # Safety
+///
+/// `from` has `dim` elements.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+unsafe fn load_below(from: *const f32, i: usize, dim: usize) -> __m256 {
+    if i >= dim {
+        return _mm256_setzero_ps();
+    }
+    // SAFETY: A masked load touches no lane from `dim` on.
+    unsafe { _mm256_maskload_ps(from.add(i), below(i, dim)) }
+}
+
 /// Copies `dim` elements and fills up to `n`, a multiple of 8, with zeroes.
 ///
 /// # Safety
@@ -204,13 +220,8 @@ unsafe fn below(i: usize, dim: usize) -> __m256i {
 pub(crate) unsafe fn fill(from: *const f32, dim: usize, to: *mut f32, n: usize) {
     for i in 0..n / 8 {
         let i = i * 8;
-        // SAFETY: A masked load touches no lane from `dim` on.
-        unsafe {
-            _mm256_storeu_ps(
-                to.add(i),
-                _mm256_maskload_ps(from.wrapping_add(i), below(i, dim)),
-            )
-        };
+        // SAFETY: The caller's promise.
+        unsafe { _mm256_storeu_ps(to.add(i), load_below(from, i, dim)) };
     }
 }
 
@@ -229,11 +240,10 @@ pub(crate) unsafe fn difference(
 ) {
     for i in 0..n / 8 {
         let i = i * 8;
-        // SAFETY: A masked load touches no lane from `dim` on.
+        // SAFETY: The caller's promise.
         unsafe {
-            let lanes = below(i, dim);
-            let u = _mm256_maskload_ps(from.wrapping_add(i), lanes);
-            let v = _mm256_maskload_ps(to.wrapping_add(i), lanes);
+            let u = load_below(from, i, dim);
+            let v = load_below(to, i, dim);
             _mm256_storeu_ps(d.add(i), _mm256_sub_ps(v, u));
         }
     }

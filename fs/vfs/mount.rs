@@ -85,13 +85,15 @@ const OPT_ACL: u8 = 2;
 const OPT_EMERGENCY_RO: u8 = 3;
 const OPT_NOQUOTA: u8 = 4;
 const OPT_DISCARD: u8 = 5;
+/// Behind those of the types of quota.
+const OPT_INDEX: u8 = OPT_USRQUOTA + TYPES as u8;
 /// And the two numbers behind it: groups, projects.
 const OPT_USRQUOTA: u8 = 6;
 
 /// An option that also exists with "no" before it.
 const WITH_NO: u16 = bindings::fs_param_neg_with_no as u16;
 
-static PARAMETERS: Table<[bindings::fs_parameter_spec; 10]> = Table::new([
+static PARAMETERS: Table<[bindings::fs_parameter_spec; 11]> = Table::new([
     bindings::fs_parameter_spec {
         name: as_char_ptr_in_const_context(c"errors"),
         type_: Some(bindings::fs_param_is_string),
@@ -124,6 +126,12 @@ static PARAMETERS: Table<[bindings::fs_parameter_spec; 10]> = Table::new([
         name: as_char_ptr_in_const_context(c"discard"),
         opt: OPT_DISCARD,
         flags: WITH_NO,
+        ..pin_init::zeroed()
+    },
+    bindings::fs_parameter_spec {
+        name: as_char_ptr_in_const_context(c"index"),
+        type_: Some(bindings::fs_param_is_string),
+        opt: OPT_INDEX,
         ..pin_init::zeroed()
     },
     bindings::fs_parameter_spec {
@@ -160,6 +168,8 @@ struct Request {
     norecovery: bool,
     acl: Option<bool>,
     discard: Option<bool>,
+    // Records from which on collections get indexes of themselves; 0: never.
+    index: Option<u64>,
     emergency_ro: bool,
     noquota: bool,
     // Bit `1 << type`: limits are to hold.
@@ -183,6 +193,10 @@ impl Request {
             OPT_NORECOVERY => self.norecovery = true,
             OPT_ACL => self.acl = Some(!no),
             OPT_DISCARD => self.discard = Some(!no),
+            OPT_INDEX => {
+                let text = core::str::from_utf8(value).map_err(|_| EINVAL)?;
+                self.index = Some(text.parse().map_err(|_| EINVAL)?);
+            }
             OPT_EMERGENCY_RO => self.emergency_ro = true,
             OPT_NOQUOTA => (self.noquota, self.quota) = (true, 0),
             opt if opt.wrapping_sub(OPT_USRQUOTA) < TYPES as u8 => {
@@ -258,7 +272,7 @@ unsafe extern "C" fn context_parse_param(
         if opt < 0 {
             return opt;
         }
-        let value: &[u8] = if opt == c_int::from(OPT_ERRORS) {
+        let value: &[u8] = if [OPT_ERRORS, OPT_INDEX].contains(&(opt as u8)) {
             CStr::from_char_ptr(bindings::vexfs_helper_fs_parameter_string(param)).to_bytes()
         } else {
             &[]
@@ -320,6 +334,9 @@ unsafe extern "C" fn context_reconfigure(fc: *mut bindings::fs_context) -> c_int
         if let Some(discard) = request.discard {
             mount::set_discards(mount, discard);
         }
+        if let Some(index) = request.index {
+            mount.vectors.set_automatic(index);
+        }
     }
     errno(result)
 }
@@ -338,6 +355,7 @@ unsafe extern "C" fn fill_super(
         norecovery: request.norecovery,
         quota: request.quota,
         discard: request.discard.unwrap_or(false),
+        index: request.index,
     };
     block.set_acls(true);
     request.set_flags(block);

@@ -82,6 +82,8 @@ pub(crate) struct Options {
     pub(crate) quota: u32,
     /// `discard`: the device learns what is freed.
     pub(crate) discard: bool,
+    /// `index`: records from which on collections get indexes of themselves.
+    pub(crate) index: Option<u64>,
 }
 
 /// A mounted VexFS. Lives from the mount until after the last inode is gone.

@@ -263,6 +263,15 @@ def frozen(mnt):
     clean(fd, cid)
 
 
+def wait_for_state(fd, cid):
+    for _ in range(100):
+        told = done(fd, cid, STATS)
+        if told["state"]:
+            break
+        time.sleep(.1)
+    return told
+
+
 def automatic(mnt):
     """A collection that grows past the size gets one of itself; one that was dropped stays away."""
     fd = owner(mnt, "automatic")
@@ -273,13 +282,16 @@ def automatic(mnt):
     time.sleep(.5)
     assert done(fd, cid, STATS)["state"] == 0
     fill(fd, cid, vectors[19000:], 19000)
-    for _ in range(100):
-        told = done(fd, cid, STATS)
-        if told["state"]:
-            break
-        time.sleep(.1)
+    told = wait_for_state(fd, cid)
     assert told["state"] in (2, 3) and told["flags"] == 1, told
     done(fd, cid, DROP)
+    # The mount may say otherwise.
+    subprocess.run(["mount", "-o", "remount,index=500", mnt], check=True)
+    assert ",index=500" in open("/proc/mounts").read()
+    small = create(fd, "small", 2)
+    fill(fd, small, vectors[:600])
+    assert wait_for_state(fd, small)["flags"] == 1
+    subprocess.run(["mount", "-o", "remount,index=0", mnt], check=True)
     puts(fd, cid, [item(99999, vectors[0])])
     time.sleep(.5)
     assert done(fd, cid, STATS)["state"] == 0

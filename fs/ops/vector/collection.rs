@@ -154,7 +154,18 @@ pub(super) fn drop_index(
     let Some(index) = has_index(mount, inode)? else {
         return Ok(false);
     };
-    let nodes = VexInode::get(mount.sb(), index.ino, Some(index.generation))?;
+    let nodes = match VexInode::get(mount.sb(), index.ino, Some(index.generation)) {
+        Ok(nodes) => nodes,
+        Err(e) if e == ENOMEM || e == EINTR => return Err(e),
+        // What cannot be read is left to fsck.
+        Err(_) => {
+            let _lock = mount.vectors.lock(found.id)?;
+            change(inode, DROP_INDEX_CREDITS, |t, core| {
+                mount.fs.drop_index(t, core, None, to)
+            })?;
+            return Ok(true);
+        }
+    };
     {
         let _lock = mount.vectors.lock(found.id)?;
         let now = has_index(mount, inode)?;

@@ -380,6 +380,30 @@ impl Indexes {
         }
     }
 
+    /// Changes what [`Indexes::automatic`] says; 0: never.
+    pub(super) fn set_automatic(&self, least: u64) {
+        self.automatic.store(least, Ordering::Relaxed);
+        self.work.wake_all();
+    }
+
+    /// Shows the option of the mount, if it is not the default.
+    pub(super) fn show_automatic(&self, show: &mut dyn FnMut(&str)) {
+        let least = self.automatic.load(Ordering::Relaxed);
+        if least == AUTOMATIC {
+            return;
+        }
+        let mut text = [0u8; 20];
+        let mut at = text.len();
+        let mut rest = least;
+        while at == text.len() || rest != 0 {
+            at -= 1;
+            text[at] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        show(",index=");
+        show(core::str::from_utf8(&text[at..]).unwrap_or(""));
+    }
+
     fn stopping(&self) -> bool {
         self.stop.load(Ordering::Acquire)
     }

@@ -55,8 +55,11 @@ pub(in crate::ops::vector) fn plan(
     if request.raw.flags & complete != 0 || request.raw.cursors != 0 || request.files() {
         return Ok(None);
     }
-    let Some(index) = mount.vectors.indexes.get(mount, open)? else {
-        return Ok(None);
+    let index = match mount.vectors.indexes.get(mount, open) {
+        Ok(Some(index)) => index,
+        Err(e) if e == ENOMEM || e == EINTR => return Err(e),
+        // Whatever is wrong with an index, the vectors are there.
+        _ => return Ok(None),
     };
     let snapshot = index.snapshot();
     if !snapshot.ready {
