@@ -21,7 +21,7 @@ help:
 	@echo '                  KDIR can build it), and vexctl'
 	@echo 'make demo         all of VexFS in two minutes, in a VM'
 	@echo 'make test         all tests, on the host and in VMs'
-	@echo 'make test-long    the same with more seeds, crashes and kinds of damage (an hour)'
+	@echo 'make test-long    the same, longer, larger, and on the debug kernel (a night)'
 	@echo 'make bench        VexFS, ext4, XFS and btrfs side by side (20 minutes; BENCH=vm)'
 	@echo 'make check        format, clippy, W=1, documentation'
 	@echo 'make module       vexfs.ko for the VM kernel'
@@ -75,8 +75,7 @@ test-vm:
 
 test-long:
 	@VEXFS_LONG=1 VEXFS_POWER_CUTS=$${VEXFS_POWER_CUTS:-30} \
-		VEXFS_CRASH_POINTS=$${VEXFS_CRASH_POINTS:-100000} \
-		test_env/run_tests.sh host vm uml debug power
+		VEXFS_CRASH_POINTS=$${VEXFS_CRASH_POINTS:-100000} test_env/run_tests.sh
 
 check:
 	@test_env/check.sh

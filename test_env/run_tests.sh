@@ -6,7 +6,7 @@
 #   host    cargo test: libvexfs and vexctl on this machine
 #   vm      test_env/suites/, in VMs
 #   uml     those of them that take long, in User Mode Linux
-#   debug   some of them on the debug kernel; with VEXFS_LONG=1 all
+#   debug   on the debug kernel: what it alone can do; with VEXFS_LONG=1 all sections
 #   power   test_env/host_tests/, which drive VMs from outside
 #
 # The last line counts over all; the exit status is 0 when nothing failed and something
@@ -16,7 +16,7 @@ set -uo pipefail
 . "$(dirname -- "$0")/lib.sh"
 
 cd "$VEXFS_SRC" || exit 1
-[ $# -gt 0 ] || set -- host vm uml power
+[ $# -gt 0 ] || set -- host vm uml debug power
 passed=0 failed=0 skipped=0
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
@@ -95,7 +95,8 @@ run_uml() {
 	mapfile -t sections < <(test_env/test_module.sh --list native)
 	heading "sections in User Mode Linux"
 	ensure_programs
-	test_env/uml.sh test "${sections[@]}" 2>&1 | tee "$out" |
+	# The long forms take their time, the large volumes most of it.
+	test_env/uml.sh test --timeout "$((${VEXFS_LONG:-0} ? 14400 : 900))" "${sections[@]}" 2>&1 | tee "$out" |
 		sed -u '/^[0-9]* passed, [0-9]* failed, [0-9]* skipped$/d'
 	status=${PIPESTATUS[0]}
 	counted "the sections in User Mode Linux" "$status"
@@ -104,10 +105,11 @@ run_uml() {
 
 # A report of lockdep, kmemleak or UBSAN fails the section.
 run_debug() {
-	local status sections=(stability staging_waits)
+	local status sections=(faults)
 	[ "${VEXFS_LONG:-0}" = 0 ] || mapfile -t sections < <(test_env/test_module.sh --list debug)
 	heading "sections on the debug kernel"
-	test_env/uml.sh test --debug "${sections[@]}" 2>&1 | tee "$out" |
+	# In their short form: this kernel is many times slower.
+	VEXFS_LONG=0 test_env/uml.sh test --debug "${sections[@]}" 2>&1 | tee "$out" |
 		sed -u '/^[0-9]* passed, [0-9]* failed, [0-9]* skipped$/d'
 	status=${PIPESTATUS[0]}
 	counted "the sections on the debug kernel" "$status"
