@@ -12,7 +12,7 @@ KDIR ?= /lib/modules/$(KREL)/build
 CARGO := test_env/cargo.sh
 
 .PHONY: all help setup module module-running vexctl install uninstall clean \
-	distclean demo test test-host test-vm test-long bench check fmt
+	distclean demo test test-host test-vm test-long bench bench-ann check fmt
 
 all: module module-running vexctl
 
@@ -23,6 +23,7 @@ help:
 	@echo 'make test         all tests, on the host and in VMs'
 	@echo 'make test-long    the same, longer, larger, and on the debug kernel (a night)'
 	@echo 'make bench        VexFS, ext4, XFS and btrfs side by side (20 minutes; BENCH=vm)'
+	@echo 'make bench-ann    the index over vectors beside other libraries (30 minutes)'
 	@echo 'make check        format, clippy, W=1, documentation'
 	@echo 'make module       vexfs.ko for the VM kernel'
 	@echo 'make vexctl       target/release/vexctl'
@@ -63,6 +64,9 @@ demo:
 
 bench:
 	@test_env/bench.sh
+
+bench-ann:
+	@test_env/bench_ann.sh
 
 test:
 	@test_env/run_tests.sh
