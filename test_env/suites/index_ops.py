@@ -116,7 +116,8 @@ def recall(mnt, data, count):
     done(fd, cid, CREATE)
     clean(fd, cid)
     q = Queries(fd, cid, dim)
-    default, high = q.recall(b"".join(queries), 0), q.recall(b"".join(queries), 768)
+    # 768 stands for .99 of all the data; so few vectors would be compared one by one then.
+    default, high = q.recall(b"".join(queries), 0), q.recall(b"".join(queries), 384)
     print(f"recall {default:.4f}, {high:.4f}")
     assert default >= .95 and high >= .99, (default, high)
 
