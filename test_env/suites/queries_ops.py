@@ -159,7 +159,7 @@ def request(fd, cid, queries, k, flags=0, filter_=None, want=0, size=128, **more
     explain, ebuf = address(struct.pack("<I", 200) + bytes(196)) if m["explain"] else (0, None)
     f = 0 if filter_ is None else address(filter_ if isinstance(filter_, bytes) else filter_.raw())[0]
     radius = struct.unpack("<I", struct.pack("<f", m["radius"]))[0]
-    arg = struct.pack("<6I3QII4Iii6Q", size, flags, cid, m["dim"], n, k, q, hits, counts, 56, 0, m["ef"], radius, m["window"], 0,
+    arg = struct.pack("<6I3QII4Iii6Q", size, flags, cid, m["dim"], n, k, q, hits, counts, 56, 0, m["ef"], radius, m["window"], 77,
                       m["like_fd"], m["filter_fd"], m["like_key"], f, cursors, m["ns"], m["pages"], explain)
     e, out = call(fd, "search", arg)
     if want is not None:

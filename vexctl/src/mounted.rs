@@ -330,43 +330,6 @@ impl Mounted {
             cursor = arg.cursor;
         }
     }
-
-    /// Searches for the `k` best of each query (rows of `dim` numbers), below this directory only if `subtree`.
-    pub fn search(
-        &self,
-        collection: &Collection,
-        queries: &[f32],
-        k: u32,
-        subtree: bool,
-        exact: bool,
-    ) -> Result<Vec<Vec<abi::Record>>, Errno> {
-        let dim = collection.dim().max(1);
-        let at_once = (abi::MAX_HITS / k.max(1)).clamp(1, abi::MAX_QUERIES) as usize;
-        let mut results = Vec::new();
-        for queries in queries.chunks(at_once * dim) {
-            let n = queries.len() / dim;
-            let mut hits = vec![abi::Record::default(); n * k as usize];
-            let mut counts = vec![0u32; n];
-            let mut arg = abi::Search {
-                flags: if subtree { abi::SEARCH_SUBTREE } else { 0 }
-                    | if exact { abi::SEARCH_EXACT } else { 0 },
-                collection: collection.raw.id,
-                dim: dim as u32,
-                queries: n as u32,
-                k,
-                vectors: queries.as_ptr() as u64,
-                hits: hits.as_mut_ptr() as u64,
-                counts: counts.as_mut_ptr() as u64,
-                hit_size: size_of::<abi::Record>() as u32,
-                ..Default::default()
-            };
-            ioctl(self, abi::IOC_SEARCH, &mut arg)?;
-            for (hits, count) in hits.chunks(k as usize).zip(counts) {
-                results.push(hits.iter().take(count as usize).copied().collect());
-            }
-        }
-        Ok(results)
-    }
 }
 
 /// Finds the paths of inodes, and remembers them.

@@ -20,6 +20,14 @@ const KNOWN: u32 = bindings::VEXFS_SEARCH_SUBTREE
 /// Hits of each query that are fused, unless the caller says more or less.
 const WINDOW: u32 = 100;
 
+/// Hits of each query that are fused.
+fn window(raw: &bindings::vexfs_search) -> u32 {
+    match raw.window {
+        0 => raw.k.max(WINDOW),
+        window => window,
+    }
+}
+
 /// The argument of a search.
 pub(super) struct Request {
     /// As the caller gave it; `queries` and `result` are told in the end.
@@ -51,21 +59,19 @@ impl Request {
             || (raw.window != 0 && !fused)
             || (raw.like_fd != 0 && !like_file)
             || (raw.like_key != 0 && !like_key)
-            || (raw.filter_fd != 0 && !has(bindings::VEXFS_SEARCH_PREPARED))
-            || raw.result != 0;
+            || (raw.filter_fd != 0 && !has(bindings::VEXFS_SEARCH_PREPARED));
         let clash = (like_key && (like_file || raw.queries != 1))
             || (has(bindings::VEXFS_SEARCH_OTHERS) && !(like_key || like_file))
             || (has(bindings::VEXFS_SEARCH_PREPARED) && raw.filter != 0);
         if unused || clash {
             return Err(EINVAL);
         }
+        // What an earlier call told there.
+        raw.result = 0;
         if has(bindings::VEXFS_SEARCH_PREPARED) {
             return Err(eopnotsupp());
         }
-        if fused && raw.window == 0 {
-            raw.window = raw.k.max(WINDOW);
-        }
-        let depth = if fused { raw.window } else { raw.k };
+        let depth = if fused { window(&raw) } else { raw.k };
         // The product cannot overflow: both factors are bounded.
         if raw.k > bindings::VEXFS_MAX_K
             || raw.queries > bindings::VEXFS_MAX_QUERIES
@@ -158,7 +164,7 @@ impl Request {
         };
         if self.fused() {
             return Want {
-                k: self.raw.window as usize,
+                k: window(&self.raw) as usize,
                 ..all
             };
         }

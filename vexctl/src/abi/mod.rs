@@ -27,6 +27,24 @@ pub fn ioctl<T>(fd: impl AsFd, request: libc::c_ulong, arg: &mut T) -> Result<i3
     Errno::result(ret)
 }
 
+/// The generation of an open file, which with its inode's number tells it from all others.
+pub fn generation(fd: impl AsFd) -> Result<u32, Errno> {
+    // The number was made for a long; the kernel writes an int.
+    const FS_IOC_GETVERSION: libc::c_ulong =
+        nix::request_code_read!(b'v', 1, size_of::<libc::c_long>()) as libc::c_ulong;
+    let mut generation: libc::c_long = 0;
+    // SAFETY: `generation` has room for the int, and for the long that the number speaks of.
+    let ret = unsafe {
+        libc::ioctl(
+            fd.as_fd().as_raw_fd(),
+            FS_IOC_GETVERSION as _,
+            &mut generation,
+        )
+    };
+    Errno::result(ret)?;
+    Ok(generation as u32)
+}
+
 /// Lists structures for the comparison with the C header: `layouts!(Rust = "c_name" { field, other: "c_other" })`.
 #[cfg(test)]
 macro_rules! layouts {

@@ -28,6 +28,19 @@ pub const LIST_OWNER: u32 = 1;
 pub const LIST_END: u32 = 2;
 pub const SEARCH_SUBTREE: u32 = 1;
 pub const SEARCH_EXACT: u32 = 2;
+pub const SEARCH_FUSE: u32 = 4;
+pub const SEARCH_GROUP: u32 = 8;
+pub const SEARCH_WITHIN: u32 = 0x10;
+pub const SEARCH_LIKE_FILE: u32 = 0x40;
+pub const SEARCH_OTHERS: u32 = 0x80;
+pub const RESULT_TRUNCATED: u32 = 1;
+pub const CURSOR_BEGUN: u32 = 1;
+pub const CURSOR_END: u32 = 2;
+pub const EXPLAIN_ALL: u32 = 1;
+pub const PLAN_SCAN: u32 = 1;
+pub const PLAN_SLOTS: u32 = 2;
+pub const PLAN_GRAPH: u32 = 3;
+pub const PLAN_GRAPH_SCAN: u32 = 4;
 
 pub const INDEX_CREATE: u32 = 1;
 pub const INDEX_DROP: u32 = 2;
@@ -132,6 +145,25 @@ structs! {
         hit_size: u32, reserved: u32, ef: u32, radius: u32, window: u32, result: u32, like_fd: i32, filter_fd: i32,
         like_key: u64, filter: u64, cursors: u64, budget_ns: u64, budget_pages: u64, explain: u64,
     }
+    /// A place in a list of hits.
+    Cursor = "vexfs_cursor" {
+        key: u64, slot: u32, flags: u32, told: u64,
+    }
+    /// How a search went.
+    Explain = "vexfs_explain" {
+        size: u32, flags: u32, plan: u32, ef: u32, total_ns: u64, known: u64, nodes: u64, nodes_missing: u64, tail: u64,
+        scanned: u64, scored: u64, pages: u64, pages_missed: u64, asked: u64, refused_dead: u64, refused_sight: u64,
+        refused_scope: u64, refused_filter: u64, filter_runs: u64, remembered: u64, plan_ns: u64, graph_ns: u64,
+        scan_ns: u64, score_ns: u64, admit_ns: u64, tell_ns: u64,
+    }
+    /// An instruction of a filter.
+    FilterInsn = "vexfs_filter_insn" {
+        op: u16, field: u16, len: u32, value: u64,
+    }
+    /// A filter.
+    Filter = "vexfs_filter" {
+        size: u32, flags: u32, count: u32, insn_size: u32, insns: u64, data: u64, data_len: u32, reserved: u32,
+    }
     /// The index of a collection.
     Index = "vexfs_index" {
         size: u32, flags: u32, collection: u32, op: u32, timeout_ms: u32, state: u32, build: u32, ef: u32,
@@ -153,12 +185,18 @@ macro_rules! sized {
         }
     })* };
 }
-sized!(Abi Path Resize Collection Mark Put Get Delete List Search Index);
+sized!(Abi Path Resize Collection Mark Put Get Delete List Search Explain Filter Index);
 
 // Elements of arrays: the structure around them has their size.
 impl Sized32 for PutItem {
     fn set_size(&mut self) {}
 }
 impl Sized32 for Record {
+    fn set_size(&mut self) {}
+}
+impl Sized32 for Cursor {
+    fn set_size(&mut self) {}
+}
+impl Sized32 for FilterInsn {
     fn set_size(&mut self) {}
 }
