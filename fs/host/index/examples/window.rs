@@ -4,7 +4,7 @@
 //! a line of JSON for each step: recall of the ten nearest at some numbers of candidates, and what a
 //! second of processor time did.
 //!
-//! `window [--alpha N] [--ef N] [--pool N] [--ef-remove N] [--refine N] [--steps N]
+//! `window [--alpha N] [--ef N] [--pool N] [--ef-remove N] [--refine N] [--start N] [--steps N]
 //! [--touched 0|1] [--sweep N]`: after each step, refine what lost an edge, or so many of all.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -28,7 +28,7 @@ fn processor_time() -> f64 {
 fn run() -> Result<(), String> {
     let mut params = Params::default();
     let (mut refine, mut touched, mut sweep, mut steps) = (1, false, 0, 11);
-    let mut next = 0;
+    let (mut next, mut start_at) = (0, 0);
     let mut list = std::env::args().skip(1);
     while let Some(name) = list.next() {
         let value = list.next().and_then(|v| v.parse::<usize>().ok());
@@ -42,6 +42,7 @@ fn run() -> Result<(), String> {
             "--touched" => touched = value != 0,
             "--sweep" => sweep = value,
             "--steps" => steps = value,
+            "--start" => start_at = value,
             _ => return Err(format!("{name} is not known")),
         }
     }
@@ -63,9 +64,9 @@ fn run() -> Result<(), String> {
     let mut live = VecDeque::new();
     let mut row_of = vec![usize::MAX; WINDOW + STEP];
     let mut times = (0.0, 0.0);
-    for step in 0..steps {
+    for step in start_at..steps.max(start_at + 1) {
         let (from, to) = match step {
-            0 => (0, WINDOW),
+            s if s == start_at => (s * STEP, s * STEP + WINDOW),
             s => (WINDOW + (s - 1) * STEP, WINDOW + s * STEP),
         };
         let start = processor_time();
@@ -79,7 +80,7 @@ fn run() -> Result<(), String> {
             new.push(slot);
         }
         times.0 = processor_time() - start;
-        if step == 0 {
+        if step == start_at {
             graph.choose_entries(&mut work, 16).map_err(errno)?;
             for _ in 0..refine {
                 for slot in &new {

@@ -21,6 +21,10 @@ use crate::libvexfs::vector::MAX_SLOTS;
 use core::ops::Range;
 use kernel::prelude::*;
 
+/// Nodes that are refined for each one that was taken out: recall stays then, however often all of
+/// them change.
+const REFINES: u32 = 3;
+
 /// What a driver asks about the records.
 pub trait Source {
     /// Copies the stored vector of a slot out, if there is a record in it; returns that one's
@@ -71,6 +75,7 @@ pub struct Driver<P: Pages, A: Arithmetic<P::Block>> {
     applied: u64,
     built: u32,
     refined: u32,
+    cursor: u32,
     chosen: u32,
 }
 
@@ -91,6 +96,7 @@ impl<P: Pages, A: Arithmetic<P::Block>> Driver<P, A> {
             applied: marks.applied,
             built: marks.built,
             refined: marks.refined,
+            cursor: marks.cursor,
             chosen: marks.chosen,
         })
     }
@@ -101,6 +107,7 @@ impl<P: Pages, A: Arithmetic<P::Block>> Driver<P, A> {
             applied: self.applied,
             built: self.built,
             refined: self.refined.min(self.graph.end),
+            cursor: self.cursor.min(self.graph.end),
             end: self.graph.end,
             chosen: self.chosen.min(self.graph.end),
             entries: self.graph.entries,
@@ -138,6 +145,7 @@ impl<P: Pages, A: Arithmetic<P::Block>> Driver<P, A> {
             Action::Remove => {
                 if self.generation(op.slot)? == Some(op.generation) {
                     self.graph.remove(&mut self.work, op.slot)?;
+                    self.refined = self.refined.saturating_sub(REFINES);
                 }
             }
         }
@@ -201,7 +209,8 @@ impl<P: Pages, A: Arithmetic<P::Block>> Driver<P, A> {
         Ok(())
     }
 
-    /// Refines the next nodes, `room` slots. False: there is more.
+    /// Refines the next nodes, `room` slots, in turn. False: there is more: a slot for each that
+    /// there is, and some more for each node that was taken out.
     ///
     /// # Errors
     ///
@@ -209,7 +218,11 @@ impl<P: Pages, A: Arithmetic<P::Block>> Driver<P, A> {
     pub fn refine_step(&mut self, source: &mut impl Source, room: u32) -> Result<bool> {
         let end = self.refined.saturating_add(room).min(self.graph.end);
         while self.refined < end {
-            self.graph.refine(&mut self.work, self.refined)?;
+            if self.cursor >= self.graph.end {
+                self.cursor = 0;
+            }
+            self.graph.refine(&mut self.work, self.cursor)?;
+            self.cursor += 1;
             self.refined += 1;
             source.pause()?;
         }

@@ -124,8 +124,10 @@ pub struct Marks {
     pub applied: u64,
     /// All live slots below this were looked at by the build.
     pub built: u32,
-    /// All nodes below this were refined after the build.
+    /// How many slots were looked at to refine their nodes. What changes takes some off.
     pub refined: u32,
+    /// The slot at which refining goes on.
+    pub cursor: u32,
     /// No node has a slot as high as this.
     pub end: u32,
     /// What `end` was when the entries were chosen.
@@ -245,6 +247,7 @@ impl Index {
         put32(&mut b, 60, self.marks.refined);
         put32(&mut b, 64, self.marks.end);
         put32(&mut b, 68, self.marks.chosen);
+        put32(&mut b, 72, self.marks.cursor);
         for (i, slot) in entries.iter().enumerate() {
             put32(&mut b, ENTRIES + 4 * i, *slot);
         }
@@ -292,6 +295,7 @@ impl Index {
                 applied: le64(b, 40),
                 built: le32(b, 56),
                 refined: le32(b, 60),
+                cursor: le32(b, 72),
                 end: le32(b, 64),
                 chosen: le32(b, 68),
                 entries,
@@ -300,7 +304,7 @@ impl Index {
         };
         let graph = index.state.has_graph();
         let possible = b[1] <= 1
-            && le64(b, 72) == 0
+            && le32(b, 76) == 0
             && graph == (index.ino != 0)
             && (!graph || (1..=2).contains(&index.bits))
             && index.params.valid()
@@ -321,6 +325,7 @@ impl Index {
             applied,
             built,
             refined,
+            cursor,
             end,
             chosen,
             entries,
@@ -329,6 +334,7 @@ impl Index {
             && *end <= MAX_SLOTS
             && *built <= MAX_SLOTS
             && refined <= end
+            && cursor <= end
             && chosen <= end
             && entries.iter().all(|slot| slot < end)
     }

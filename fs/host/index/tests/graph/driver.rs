@@ -320,6 +320,31 @@ fn ten_thousand_equal_vectors_do_no_harm() {
 }
 
 #[test]
+fn turnovers_keep_recall() {
+    with(30, |test| {
+        build(test);
+        let mut driver = test.driver();
+        let before = test.recall(&driver);
+        // All of it, three times over.
+        for _ in 0..60 {
+            for _ in 0..30 {
+                test.delete();
+                test.put();
+            }
+            test.apply(&mut driver, usize::MAX / 2);
+            let marks = driver.marks();
+            assert!(marks.refined < marks.end, "nothing is to be refined");
+            while !driver.refine_step(&mut test.records, 50).unwrap() {}
+            test.checkpoint(&driver);
+        }
+        let after = test.recall(&driver);
+        assert!(after >= before - 0.005, "recall {after} of {before}");
+        let report = test.verify(&driver);
+        assert!(report.unreachable <= 2, "{report:?}");
+    });
+}
+
+#[test]
 fn a_build_can_be_cut_anywhere() {
     for seed in 0..3 {
         with(seed, |test| {
