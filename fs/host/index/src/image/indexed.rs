@@ -248,22 +248,24 @@ impl<'a, D: Disk> Indexed<'a, D> {
     /// What the graph and the disk return.
     pub fn build_step(&mut self, room: u32) -> Result<bool> {
         self.catch_up(usize::MAX)?;
+        if self.index()?.state != State::Building {
+            return Ok(true);
+        }
         let records = self.records();
         let through = {
             let mut source = records.source(&self.live);
             let through = self.driver.build_step(&mut source, room)?;
             if through {
                 self.driver.choose_entries()?;
+                self.driver.reattach(&mut source)?;
             }
             through
         };
         if through {
             self.checkpoint()?;
-            if self.index()?.state == State::Building {
-                let mut inode = self.image.fs.read_inode(self.collection.ino)?;
-                self.image
-                    .change(TUNE_CREDITS, |fs, t| fs.mark_built(t, &mut inode))?;
-            }
+            let mut inode = self.image.fs.read_inode(self.collection.ino)?;
+            self.image
+                .change(TUNE_CREDITS, |fs, t| fs.mark_built(t, &mut inode))?;
         }
         Ok(through)
     }
