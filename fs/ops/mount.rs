@@ -5,7 +5,7 @@
 //! The journal is replayed by every mount that may write to the device, read-only ones too. A
 //! mount that may not (a read-only device, `norecovery`) reads what is there, and has no journal.
 
-use super::{evict, trim};
+use super::{evict, room, trim};
 use crate::libvexfs::{
     credits,
     dir::NAME_MAX,
@@ -354,6 +354,7 @@ pub(crate) fn sync(mount: &Mount, wait: bool) -> Result {
     if !mount.fs.store.has_journal() {
         return Ok(());
     }
+    room::reclaim_closed(mount);
     // What statfs says afterwards does not depend on which inodes there were meanwhile.
     mount.judge(mount.fs.free_spare_chunks())?;
     mount.fs.store.sync_tid(mount.fs.store.newest_tid())

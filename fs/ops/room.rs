@@ -156,7 +156,8 @@ pub(crate) fn give_back(vi: &VexInode) -> Result {
     Ok(())
 }
 
-/// The last descriptor that could write is closed.
+/// The last descriptor that could write is closed. On a frozen file system, where closing must not
+/// wait, the room stays until the next sync.
 ///
 /// # Context
 ///
@@ -165,6 +166,9 @@ pub(crate) fn closed(vi: &VexInode) {
     if !vi.data().has_room() || vi.read_only() || vi.check_running().is_err() {
         return;
     }
+    let Some(_not_frozen) = vi.sb().try_hold_write() else {
+        return;
+    };
     // Bytes that came since the file got room, and bytes of room that are left.
     let used = vi.size().saturating_sub(vi.data().room_since());
     if let Ok(_lock) = RwLocked::take(vi, Mode::Exclusive, false) {
@@ -191,10 +195,23 @@ pub(crate) fn forgotten(vi: &VexInode) {
 ///
 /// No transaction open. Locks of other inodes may be held: those are passed over.
 pub(crate) fn reclaim(mount: &Mount) -> bool {
+    reclaim_if(mount, |_| true)
+}
+
+/// Takes room back that was left when files were closed.
+///
+/// # Context
+///
+/// As for [`reclaim`].
+pub(crate) fn reclaim_closed(mount: &Mount) {
+    reclaim_if(mount, |vi| !vi.data().has_writers());
+}
+
+fn reclaim_if(mount: &Mount, which: impl Fn(&VexInode) -> bool) -> bool {
     let mut any = false;
     let mut i = 0;
     while let Some(ino) = mount.rooms.get(i) {
-        match reclaim_from(mount, ino) {
+        match reclaim_from(mount, ino, &which) {
             // Struck out: another one has its place now.
             Ok(true) => any = true,
             _ => i += 1,
@@ -203,13 +220,13 @@ pub(crate) fn reclaim(mount: &Mount) -> bool {
     any
 }
 
-fn reclaim_from(mount: &Mount, ino: u64) -> Result<bool> {
+fn reclaim_from(mount: &Mount, ino: u64, which: impl Fn(&VexInode) -> bool) -> Result<bool> {
     let Some(vi) = VexInode::in_core(mount.sb(), ino) else {
         return Ok(false);
     };
     let _lock = RwLocked::take(&vi, Mode::Exclusive, true)?;
     // Who waits for space must not wait for direct I/O.
-    if vi.has_direct_io() || !vi.data().has_room() {
+    if vi.has_direct_io() || vi.read_only() || !vi.data().has_room() || !which(&vi) {
         return Ok(false);
     }
     give_back(&vi)?;

@@ -262,6 +262,11 @@ impl DataState {
         self.writers.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
+    /// Whether a descriptor that can write is open.
+    pub(crate) fn has_writers(&self) -> bool {
+        self.writers.load(Ordering::Acquire) != 0
+    }
+
     /// Puts an ioend on the list and has it completed by the mount's queue.
     ///
     /// # Safety

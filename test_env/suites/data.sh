@@ -111,7 +111,7 @@ test_extents() { # a big sequential file is a few long extents
 }
 
 test_room() { # files that grow get room, and give it back
-	room together "$mnt" && again && room again "$mnt" || return
+	room together "$mnt" && again && room again "$mnt" && room frozen "$mnt" || return
 	room crash "$mnt" && umount "$mnt" && up && room recovered "$mnt" && again && room recovered "$mnt" || return
 	down
 	make_fs 20480 && up && room full "$mnt"

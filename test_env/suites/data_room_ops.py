@@ -7,12 +7,15 @@ data_room_ops.py again DIR        a file that is opened for each write; holes; w
 data_room_ops.py crash DIR        the file system is shut down while files have room
 data_room_ops.py recovered DIR    ... and what must be true after the next mount
 data_room_ops.py full DIR         a full disk takes the room back
+data_room_ops.py frozen DIR       closing a file does not wait for a thaw
 """
 import errno
 import fcntl
 import os
+import signal
 import struct
 import sys
+import time
 
 from data_lib import KEEP, PAGE, check, extents, fail, fallocate, libc, pattern
 
@@ -156,6 +159,31 @@ def full(base):
         exact(f"{base}/r{i}")
 
 
+def frozen(base):
+    FIFREEZE, FITHAW = 0xC0045877, 0xC0045878
+    path = f"{base}/frozen"
+    top = os.open(base, os.O_RDONLY)
+    rescue = os.fork()
+    if not rescue:
+        time.sleep(6)
+        fcntl.ioctl(top, FITHAW, 0)
+        os._exit(0)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT)
+    for i in range(300):
+        os.write(fd, b"x" * PAGE)
+    fcntl.ioctl(top, FIFREEZE, 0)
+    begin = time.monotonic()
+    os.close(fd)
+    took = time.monotonic() - begin
+    if took > 5:
+        fail("closing waited for the thaw")
+    os.kill(rescue, signal.SIGKILL)
+    os.waitpid(rescue, 0)
+    fcntl.ioctl(top, FITHAW, 0)
+    os.sync()
+    exact(path)
+
+
 if __name__ == "__main__":
     {"together": together, "again": again, "crash": crash, "recovered": recovered,
-     "full": full}[sys.argv[1]](sys.argv[2])
+     "full": full, "frozen": frozen}[sys.argv[1]](sys.argv[2])
