@@ -98,7 +98,7 @@ def owner(mnt, name):
 
 
 def clean(fd, cid):
-    done(fd, cid, WAIT, 60000)
+    done(fd, cid, WAIT, 600000)
     told = done(fd, cid, VERIFY)
     bad = {f: told[f] for f in ("missing", "wrong", "damaged", "unreachable") if told[f]}
     assert not bad, bad
@@ -304,7 +304,7 @@ def squeezed(mnt):
     rnd = random.Random(6)
     fd = owner(mnt, "squeezed")
     cid = create(fd, "squeezed", 384, COSINE)
-    fill(fd, cid, points(rnd, 3000, 384, 100))
+    fill(fd, cid, points(rnd, 2000, 384, 100))
     done(fd, cid, CREATE)
     told = clean(fd, cid)
     queries = b"".join(points(rnd, 20, 384, 100))

@@ -45,7 +45,9 @@ data=$VEXFS_SRC/../shared/data
 for section in "${sections[@]}"; do
 	status=0
 	share=()
-	[ "$section" != vectors ] || [ ! -e "$data/glove100_base.fvecs" ] || share=(--share "$data")
+	case $section in
+	vectors | recall) [ ! -e "$data/glove100_base.fvecs" ] || share=(--share "$data") ;;
+	esac
 	out=$(mktemp)
 	klog=$(mktemp)
 	"${runner[@]}" --disk 2G --disk 1G --memory 3G \

@@ -105,7 +105,7 @@ impl<S: Store> Fs<S> {
 
     /// Allocates an inode near `parent` (directories are spread) and returns it with
     /// empty trees, no links, all times `now`. The caller fills in the rest and logs it.
-    /// Credits: [`credits::INODE_ALLOC`](crate::libvexfs::credits::INODE_ALLOC).
+    /// Credits: [`credits::INODE_ALLOC`].
     ///
     /// # Errors
     ///
@@ -259,7 +259,7 @@ impl<S: Store> Fs<S> {
     }
 
     /// Frees an inode that has no blocks and no records any more. Credits:
-    /// [`credits::INODE_FREE`](crate::libvexfs::credits::INODE_FREE).
+    /// [`credits::INODE_FREE`].
     ///
     /// # Errors
     ///
