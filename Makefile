@@ -79,7 +79,8 @@ test-vm:
 
 test-long:
 	@VEXFS_LONG=1 VEXFS_POWER_CUTS=$${VEXFS_POWER_CUTS:-30} \
-		VEXFS_CRASH_POINTS=$${VEXFS_CRASH_POINTS:-100000} test_env/run_tests.sh
+		VEXFS_CRASH_POINTS=$${VEXFS_CRASH_POINTS:-100000} \
+		VEXFS_INDEX_CRASH_POINTS=$${VEXFS_INDEX_CRASH_POINTS:-2000} test_env/run_tests.sh
 
 check:
 	@test_env/check.sh
