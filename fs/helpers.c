@@ -119,6 +119,11 @@ bool vexfs_helper_sb_ro_changes(const struct super_block *sb)
 	return READ_ONCE(sb->s_readonly_remount);
 }
 
+bool vexfs_helper_sb_hold_active(struct super_block *sb)
+{
+	return atomic_inc_not_zero(&sb->s_active);
+}
+
 bool vexfs_helper_sb_start_write_trylock(struct super_block *sb)
 {
 	return sb_start_write_trylock(sb);
@@ -199,6 +204,16 @@ void vexfs_helper_super_set_uuid(struct super_block *sb, const u8 *uuid,
 				 unsigned int len)
 {
 	super_set_uuid(sb, uuid, len);
+}
+
+struct mnt_idmap *vexfs_helper_nop_idmap(void)
+{
+	return &nop_mnt_idmap;
+}
+
+bool vexfs_helper_sb_lazytime(const struct super_block *sb)
+{
+	return sb->s_flags & SB_LAZYTIME;
 }
 
 struct mnt_idmap *vexfs_helper_file_mnt_idmap(const struct file *file)

@@ -157,6 +157,11 @@ long vexfs_helper_inode_get_ctime_nsec(const struct inode *inode);
 void vexfs_helper_inode_set_atime(struct inode *inode, time64_t sec, long nsec);
 void vexfs_helper_inode_set_mtime(struct inode *inode, time64_t sec, long nsec);
 void vexfs_helper_inode_set_ctime(struct inode *inode, time64_t sec, long nsec);
+/*
+ * The time of a change to the inode: later than its ctime, if anybody has seen
+ * that. The inode keeps its ctime, since the change may fail.
+ */
+struct timespec64 vexfs_helper_inode_change_time(struct inode *inode);
 void vexfs_helper_set_i_fop(struct inode *inode,
 			    const struct file_operations *fop);
 void vexfs_helper_inode_lock(struct inode *inode);
@@ -199,6 +204,8 @@ bool vexfs_helper_dir_emit_dots(struct file *file, struct dir_context *ctx);
 bool vexfs_helper_sb_rdonly(const struct super_block *sb);
 /* Between read-only and writable, one way or the other. */
 bool vexfs_helper_sb_ro_changes(const struct super_block *sb);
+/* An active reference, unless the file system is being unmounted for good. */
+bool vexfs_helper_sb_hold_active(struct super_block *sb);
 void vexfs_helper_sb_start_write(struct super_block *sb);
 bool vexfs_helper_sb_start_write_trylock(struct super_block *sb);
 void vexfs_helper_sb_end_write(struct super_block *sb);
@@ -217,6 +224,8 @@ void vexfs_helper_set_swap_bdev(struct swap_info_struct *info,
 __kernel_fsid_t vexfs_helper_u64_to_fsid(u64 v);
 void vexfs_helper_super_set_uuid(struct super_block *sb, const u8 *uuid,
 				 unsigned int len);
+struct mnt_idmap *vexfs_helper_nop_idmap(void);
+bool vexfs_helper_sb_lazytime(const struct super_block *sb);
 struct mnt_idmap *vexfs_helper_file_mnt_idmap(const struct file *file);
 const char *vexfs_helper_fs_parameter_string(const struct fs_parameter *param);
 int vexfs_helper_fs_parse(struct fs_context *fc,
@@ -244,6 +253,8 @@ void vexfs_helper_filemap_invalidate_unlock(struct address_space *mapping);
 void vexfs_helper_filemap_invalidate_lock_shared(struct address_space *mapping);
 void vexfs_helper_filemap_invalidate_unlock_shared(
 	struct address_space *mapping);
+/* Has what is dirty written back, unless the super block is going away. */
+void vexfs_helper_write_back_for_space(struct super_block *sb);
 /* Takes all folios out of the mapping; -EBUSY if one is dirty or pinned. */
 int vexfs_helper_drop_folios(struct address_space *mapping);
 bool vexfs_helper_has_pinned_folios(struct address_space *mapping);
@@ -279,6 +290,8 @@ void vexfs_helper_folio_wait_writeback(struct folio *folio);
  * Brings len bytes at pos near: into the processor's cache from the page cache,
  * or from the device into that, without waiting. No reads beyond page end.
  */
+void vexfs_helper_mapping_prefetch_entry(struct address_space *mapping,
+					 pgoff_t index);
 void vexfs_helper_mapping_prefetch(struct address_space *mapping, loff_t pos,
 				   size_t len, pgoff_t end);
 /* Read ahead of a reader that is about to use count pages from index on. How many pages came. */
@@ -331,6 +344,7 @@ void vexfs_helper_kthread_stop_put(struct task_struct *task);
 void vexfs_helper_cond_resched(void);
 unsigned int vexfs_helper_memalloc_nofs_save(void);
 void vexfs_helper_memalloc_nofs_restore(unsigned int flags);
+void vexfs_helper_memalloc_retry_wait(void);
 
 /* --- Memory and user space ----------------------------------------------- */
 
@@ -344,7 +358,10 @@ void vexfs_helper_kernel_fpu_end(void);
 /* A quick clock of unknown rate. */
 u64 vexfs_helper_cycles(void);
 u64 vexfs_helper_ktime_get_ns(void);
-/* What the CPU of the kernel offers: bit 0 AVX2 and FMA, bit 1 F16C, bit 2 AVX-512F/BW/VL. */
+/*
+ * What the CPU of the kernel offers: bit 0 AVX2 and FMA, bit 1 F16C, bit 2 AVX-512F/BW/VL, bits 3 and 4
+ * with that AVX512-VNNI and VPOPCNTDQ.
+ */
 u32 vexfs_helper_cpu_simd(void);
 u32 vexfs_helper_crc32c(u32 crc, const void *data, size_t len);
 

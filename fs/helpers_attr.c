@@ -55,6 +55,12 @@ bool vexfs_helper_exempt_from_quota(void)
 	return capable(CAP_SYS_RESOURCE);
 }
 
+void vexfs_helper_quota_warn(const struct super_block *sb, u32 type, u32 id,
+			     u32 what)
+{
+	quota_send_warning(make_kqid(sb->s_user_ns, type, id), sb->s_dev, what);
+}
+
 u32 vexfs_helper_from_kqid(const struct super_block *sb,
 			   const struct kqid *qid)
 {

@@ -26,6 +26,9 @@ void vexfs_helper_acl_release(struct posix_acl *acl);
 
 /* Limits on space do not hold for the caller. */
 bool vexfs_helper_exempt_from_quota(void);
+/* Tells whoever listens by netlink; `what` is one of QUOTA_NL_*. */
+void vexfs_helper_quota_warn(const struct super_block *sb, u32 type, u32 id,
+			     u32 what);
 /* The number that an owner has on disk; -1 for none. */
 u32 vexfs_helper_from_kqid(const struct super_block *sb,
 			   const struct kqid *qid);

@@ -109,7 +109,23 @@ void vexfs_helper_inode_set_mtime(struct inode *inode, time64_t sec, long nsec)
 
 void vexfs_helper_inode_set_ctime(struct inode *inode, time64_t sec, long nsec)
 {
-	inode_set_ctime(inode, sec, nsec);
+	/* Setting it forgets that it was seen, and the next one must differ then. */
+	if (inode_get_ctime_sec(inode) != sec ||
+	    inode_get_ctime_nsec(inode) != nsec)
+		inode_set_ctime(inode, sec, nsec);
+}
+
+struct timespec64 vexfs_helper_inode_change_time(struct inode *inode)
+{
+	struct timespec64 old = inode_get_ctime(inode);
+	struct timespec64 now = inode_set_ctime_current(inode);
+
+	/* Whoever asked meanwhile asked for the old one: count it as seen. */
+	if (!timespec64_equal(&old, &now)) {
+		inode_set_ctime_to_ts(inode, old);
+		atomic_or(I_CTIME_QUERIED, (atomic_t *)&inode->i_ctime_nsec);
+	}
+	return now;
 }
 
 void vexfs_helper_set_i_fop(struct inode *inode,

@@ -66,6 +66,19 @@ void vexfs_helper_mapping_set_large_folios(struct address_space *mapping)
 	mapping_set_large_folios(mapping);
 }
 
+void vexfs_helper_write_back_for_space(struct super_block *sb)
+{
+	/*
+	 * Not try_to_writeback_inodes_sb(), which does nothing when somebody
+	 * else is writing back, be it one folio. Who changes or ends the
+	 * mount writes everything back himself.
+	 */
+	if (!down_read_trylock(&sb->s_umount))
+		return;
+	writeback_inodes_sb(sb, WB_REASON_FS_FREE_SPACE);
+	up_read(&sb->s_umount);
+}
+
 void vexfs_helper_filemap_invalidate_lock(struct address_space *mapping)
 {
 	filemap_invalidate_lock(mapping);
@@ -273,6 +286,11 @@ void vexfs_helper_memalloc_nofs_restore(unsigned int flags)
 	memalloc_nofs_restore(flags);
 }
 
+void vexfs_helper_memalloc_retry_wait(void)
+{
+	memalloc_retry_wait(GFP_NOFS);
+}
+
 /* --- Memory and user space ----------------------------------------------- */
 
 struct kmem_cache *vexfs_helper_kmem_cache_create(const char *name,
@@ -327,6 +345,10 @@ u32 vexfs_helper_cpu_simd(void)
 	    boot_cpu_has(X86_FEATURE_AVX512VL) &&
 	    vexfs_has_xfeatures(XFEATURE_MASK_AVX512))
 		have |= 4;
+	if (boot_cpu_has(X86_FEATURE_AVX512_VNNI))
+		have |= 8;
+	if (boot_cpu_has(X86_FEATURE_AVX512_VPOPCNTDQ))
+		have |= 16;
 	return have;
 }
 
@@ -428,26 +450,60 @@ void vexfs_helper_folio_wait_writeback(struct folio *folio)
 	folio_wait_writeback(folio);
 }
 
+/* Fetches what xas_load() would wait for: the entry of a page, in a leaf. */
+void vexfs_helper_mapping_prefetch_entry(struct address_space *mapping,
+					 pgoff_t index)
+{
+	void *entry;
+
+	rcu_read_lock();
+	entry = xa_head(&mapping->i_pages);
+	while (xa_is_node(entry)) {
+		struct xa_node *node = xa_to_node(entry);
+		unsigned int offset = (index >> node->shift) & XA_CHUNK_MASK;
+
+		if (!node->shift) {
+			prefetch(&node->slots[offset]);
+			break;
+		}
+		entry = xa_entry(&mapping->i_pages, node, offset);
+	}
+	rcu_read_unlock();
+}
+
 void vexfs_helper_mapping_prefetch(struct address_space *mapping, loff_t pos,
 				   size_t len, pgoff_t end)
 {
 	pgoff_t index = pos >> PAGE_SHIFT, last = (pos + len - 1) >> PAGE_SHIFT;
+	XA_STATE(xas, &mapping->i_pages, index);
 	struct folio *folio;
 
 	rcu_read_lock();
-	folio = xa_load(&mapping->i_pages, index);
+	do {
+		folio = xas_load(&xas);
+	} while (xas_retry(&xas, folio));
 	if (folio && !xa_is_value(folio)) {
 		/*
 		 * It may go while we look: the address is wrong then, which a
-		 * prefetch does not mind.
+		 * prefetch does not mind. The folio is not read, which would
+		 * mean to wait for it: where it begins, the tree knows. A tree
+		 * of one page has no node.
 		 */
-		const char *at = page_address(&folio->page) +
-				 ((index - folio->index) << PAGE_SHIFT) +
-				 offset_in_page(pos);
+		pgoff_t first = index;
+		const char *at;
 
+		if (xas.xa_node) {
+			first >>= xas.xa_node->shift;
+			first = (first & ~(pgoff_t)XA_CHUNK_MASK) | xas.xa_offset;
+			first <<= xas.xa_node->shift;
+		}
+		at = page_address(&folio->page) +
+		     ((index - first) << PAGE_SHIFT) + offset_in_page(pos);
+		prefetchw(folio);
 		len = min_t(size_t, len, PAGE_SIZE);
+		/* Into the second cache: prefetch() would fill the first. */
 		for (size_t i = 0; i < len; i += SMP_CACHE_BYTES)
-			prefetch(at + i);
+			asm volatile("prefetcht1 %0" : : "m"(at[i]));
 		rcu_read_unlock();
 		return;
 	}

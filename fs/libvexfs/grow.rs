@@ -27,10 +27,10 @@ impl<S: Store> Fs<S> {
     /// `ENOSPC` if the journal is too short for so large a volume.
     pub fn grown(&self, blocks: u64) -> Result<Geometry> {
         let now = self.geometry();
-        let new = Geometry::new(blocks, now.group_blocks).map_err(|_| EFBIG)?;
-        if new.block_count < now.block_count {
+        if blocks < now.block_count {
             return Err(EINVAL);
         }
+        let new = Geometry::new(blocks, now.group_blocks).map_err(|_| EFBIG)?;
         if !credits::fits_journal(self.sb.journal_len, &new) {
             return Err(ENOSPC);
         }

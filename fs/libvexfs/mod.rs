@@ -135,11 +135,7 @@ impl<S: Store> Fs<S> {
         t: &mut S::Trans,
         change: impl FnOnce(&mut Superblock) -> R,
     ) -> Result<R> {
-        let mut live = self.live.lock();
-        let mut block = t.modify(0)?;
-        let r = change(&mut live);
-        live.format(&mut block.data_mut());
-        Ok(r)
+        self.change_superblock(t, change, |_, _| Ok(()))
     }
 
     /// Credits of [`Fs::update_superblocks`] on a volume of such a geometry.
@@ -153,14 +149,26 @@ impl<S: Store> Fs<S> {
         t: &mut S::Trans,
         change: impl FnOnce(&mut Superblock) -> R,
     ) -> Result<R> {
+        self.change_superblock(t, change, |t, live| {
+            for group in live.geometry.super_copies() {
+                let mut copy = t.create(live.geometry.group_start(group))?;
+                live.format(&mut copy.data_mut());
+            }
+            Ok(())
+        })
+    }
+
+    fn change_superblock<R>(
+        &self,
+        t: &mut S::Trans,
+        change: impl FnOnce(&mut Superblock) -> R,
+        also: impl FnOnce(&mut S::Trans, &Superblock) -> Result,
+    ) -> Result<R> {
         let mut live = self.live.lock();
         let mut block = t.modify(0)?;
         let r = change(&mut live);
         live.format(&mut block.data_mut());
-        for group in live.geometry.super_copies() {
-            let mut copy = t.create(live.geometry.group_start(group))?;
-            live.format(&mut copy.data_mut());
-        }
+        also(t, &live)?;
         Ok(r)
     }
 

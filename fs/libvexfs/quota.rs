@@ -29,6 +29,9 @@ use crate::sync::Mutex;
 use core::sync::atomic::{AtomicU32, Ordering};
 use kernel::prelude::*;
 
+mod warning;
+pub use warning::{Passing, Warning};
+
 /// Numbers of the types of owners.
 pub mod qtype {
     /// Users.
@@ -333,14 +336,21 @@ impl<S: Store> Fs<S> {
         now: i64,
     ) -> Result {
         let grace = self.quota_grace(&state.inode, qtype)?;
+        let mut change = None;
         self.quota_update(t, &mut state.inode, qtype, id, |r| {
+            let old = *r;
             let add =
                 |used: u64, (from, to): (u64, u64)| used.saturating_add(to).saturating_sub(from);
             r.blocks.used = add(r.blocks.used, blocks);
             r.inodes.used = add(r.inodes.used, inodes);
             r.blocks.settle(now, grace.blocks);
             r.inodes.settle(now, grace.inodes);
-        })
+            change = Some((old, *r));
+        })?;
+        if let Some((old, new)) = change.filter(|_| self.quota_enforced() & 1 << qtype != 0) {
+            self.quota_changed((qtype, id), &old, &new);
+        }
+        Ok(())
     }
 
     fn quota_update(
@@ -408,13 +418,13 @@ impl<S: Store> Fs<S> {
                 let ino = state.inode.ino;
                 return Err(self.damaged(ino, 0, "an owner of files has no quota record"));
             };
-            let (claimed_blocks, claimed_inodes) = Quota::claimed(&state, qtype, id);
-            let room = r.blocks.left(claimed_blocks, caller.now);
-            if r.inodes.left(claimed_inodes, caller.now) < inodes || (blocks != 0 && room == 0) {
-                return Err(edquot());
-            }
-            // Nodes of trees brought the owner over its limit: it gets no more of them.
-            if blocks == 0 && r.blocks.over(caller.now) {
+            let claimed = Quota::claimed(&state, qtype, id);
+            let room = r.blocks.left(claimed.0, caller.now);
+            let no_inode = r.inodes.left(claimed.1, caller.now) < inodes;
+            // Nodes of trees may have brought the owner over its limit: it gets no more of them.
+            if no_inode || (blocks != 0 && room == 0) || (blocks == 0 && r.blocks.over(caller.now))
+            {
+                self.quota_refused((qtype, id), &r, claimed, (1, inodes), no_inode);
                 return Err(edquot());
             }
             claim.blocks = claim.blocks.min(room);
@@ -442,7 +452,7 @@ impl<S: Store> Fs<S> {
 
     /// Plan: claims up to so many blocks for an inode's data. What must not fail is not held up.
     pub(crate) fn quota_claim_data(&self, i: &Inode, most: u64, mode: Mode) -> Result<Claim<'_>> {
-        if i.state & STATE_INTERNAL != 0 || matches!(mode, Mode::Privileged) {
+        if i.state & STATE_INTERNAL != 0 || mode != Mode::Normal {
             return Ok(Claim {
                 quota: None,
                 owners: Owners::of(i),
@@ -476,9 +486,10 @@ impl<S: Store> Fs<S> {
             let r = self
                 .quota_record(&state.inode, qtype, id)?
                 .unwrap_or_default();
-            let (blocks, inodes) = Quota::claimed(&state, qtype, id);
-            if r.blocks.left(blocks, caller.now) < i.blocks || r.inodes.left(inodes, caller.now) < 1
-            {
+            let claimed = Quota::claimed(&state, qtype, id);
+            let no_inode = r.inodes.left(claimed.1, caller.now) < 1;
+            if no_inode || r.blocks.left(claimed.0, caller.now) < i.blocks {
+                self.quota_refused((qtype, id), &r, claimed, (i.blocks, 1), no_inode);
                 return Err(edquot());
             }
         }

@@ -6,9 +6,9 @@
 //! buffer. The metadata lock is never held when a handle is begun, so each change looks again at
 //! what it saw before it had one.
 //!
-//! Blocks are allocated *unwritten* when the page cache is written to, for a file that grows with
-//! room for more (see [`room`]). There is no delayed allocation: it would live in [`allocate`], as a
-//! reservation, and in write-back's lookup.
+//! What is written to the page cache is promised blocks, which get their places, *unwritten*, when
+//! it is written back (see [`delay`]). A file that grows behind blocks that it has on disk gets its
+//! blocks at once, with room for more (see [`room`]).
 //! They become written, in one transaction with the size on disk, when the data is on the medium:
 //! see [`finish_write`]. A crash in between shows zeroes or the old size, never someone else's
 //! bytes.
@@ -17,10 +17,10 @@ use kernel::error::code::*;
 use kernel::prelude::*;
 
 use crate::libvexfs::errno::enodata;
-use crate::libvexfs::extent::{Mapping, MAX_LBLK};
+use crate::libvexfs::extent::{Delayed, Mapping, MAX_LBLK};
 use crate::libvexfs::journal::{tid_geq, Store, Trans};
 use crate::libvexfs::{credits, format::Inode, Mode};
-use crate::ops::room;
+use crate::ops::{delay, room};
 use crate::vfs::inode::VexInode;
 use crate::vfs::iomap::{BLOCK, BLOCK_SHIFT};
 use crate::vfs::store::Handle;
@@ -45,6 +45,8 @@ pub(crate) struct Want {
     pub(crate) direct: bool,
     /// More may follow: room for it may be taken.
     pub(crate) ahead: bool,
+    /// It goes to the page cache: a promise of blocks will do.
+    pub(crate) delay: bool,
 }
 
 impl Want {
@@ -60,6 +62,7 @@ impl Want {
             report: true,
             direct: false,
             ahead: false,
+            delay: false,
         }
     }
 }
@@ -73,6 +76,8 @@ pub(crate) enum Kind {
     Written(u64),
     /// Blocks without data yet: read as zeroes.
     Unwritten(u64),
+    /// Promised blocks: there is data in the page cache, or about to be.
+    Delayed,
     /// Data that is not on this disk (archived and released).
     Elsewhere,
 }
@@ -92,10 +97,13 @@ pub(crate) struct Extent {
 }
 
 /// Reads the mapping at the start of `want` under the metadata lock.
-fn read(vi: &VexInode, core: &Inode, want: &Want) -> Result<Extent> {
+pub(super) fn read(vi: &VexInode, core: &Inode, delayed: &Delayed, want: &Want) -> Result<Extent> {
     let mapping = vi.fs().map(core, want.first, want.count)?;
     let (kind, count) = match mapping {
-        Mapping::Hole { len } => (Kind::Hole, len),
+        Mapping::Hole { len } => match delayed.at(want.first, len) {
+            (true, len) => (Kind::Delayed, len),
+            (false, len) => (Kind::Hole, len),
+        },
         Mapping::Written { phys, len } => (Kind::Written(phys), len),
         Mapping::Unwritten { phys, len } => (Kind::Unwritten(phys), len),
         Mapping::Offline { len, .. } => (Kind::Elsewhere, len),
@@ -133,15 +141,15 @@ pub(crate) fn lookup(vi: &VexInode, want: &Want) -> Result<Extent> {
     if want.nowait && !core.data_in_core() {
         return Err(EAGAIN);
     }
-    let extent = read(vi, &core, want)?;
+    let extent = read(vi, &core, core.delayed(), want)?;
     if extent.kind == Kind::Elsewhere && !want.report {
         return Err(enodata());
     }
     Ok(extent)
 }
 
-/// Maps `want` for writing: where nothing is mapped, blocks are allocated, unwritten, in as long an
-/// extent as there is.
+/// Maps `want` for writing: where nothing is mapped, blocks are promised, or allocated, unwritten, in
+/// as long an extent as there is.
 ///
 /// # Errors
 ///
@@ -150,7 +158,7 @@ pub(crate) fn lookup(vi: &VexInode, want: &Want) -> Result<Extent> {
 ///
 /// # Context
 ///
-/// May hold a folio lock (write faults). Begins a transaction.
+/// May hold a folio lock (write faults). May begin a transaction.
 pub(crate) fn allocate(vi: &VexInode, want: &Want) -> Result<Extent> {
     let seen = lookup(vi, want)?;
     if want.overwrite_only {
@@ -164,14 +172,24 @@ pub(crate) fn allocate(vi: &VexInode, want: &Want) -> Result<Extent> {
             Err(EAGAIN)
         };
     }
-    if want.nowait && (seen.kind == Kind::Hole || (want.direct && seen.count < want.count)) {
+    let placed = match seen.kind {
+        Kind::Hole => false,
+        Kind::Delayed => want.delay,
+        _ => true,
+    };
+    if want.nowait && (!placed || (want.direct && seen.count < want.count)) {
         return Err(EAGAIN);
     }
-    if seen.kind != Kind::Hole {
+    if placed {
         return Ok(seen);
     }
 
     let ahead = room::wish(vi, want);
+    if ahead == 0 && want.delay {
+        if let Some(extent) = delay::promise(vi, want)? {
+            return Ok(extent);
+        }
+    }
     settled(vi, || allocate_once(vi, want, ahead))
 }
 
@@ -184,7 +202,7 @@ pub(crate) fn allocate(vi: &VexInode, want: &Want) -> Result<Extent> {
 pub(crate) fn fill(vi: &VexInode, next: u64, end: u64) -> Result<u64> {
     let want = Want::report(next, end.saturating_sub(next));
     let mut seen = lookup(vi, &want)?;
-    if seen.kind == Kind::Hole {
+    if matches!(seen.kind, Kind::Hole | Kind::Delayed) {
         let want = Want {
             count: seen.count,
             ..want
@@ -210,34 +228,44 @@ pub(crate) fn settled<T>(vi: &VexInode, mut transaction: impl FnMut() -> Result<
     }
 }
 
-/// One transaction of [`allocate`]; takes `ahead` blocks more if nothing is mapped behind.
-fn allocate_once(vi: &VexInode, want: &Want, ahead: u64) -> Result<Extent> {
+/// One transaction of [`allocate`]; takes `ahead` blocks more if nothing is mapped behind. Blocks
+/// that are delayed get their places, unless a promise will do.
+pub(super) fn allocate_once(vi: &VexInode, want: &Want, ahead: u64) -> Result<Extent> {
     let fs = vi.fs();
     let mut t = fs.store.begin(credits::EXTENT_ALLOC)?;
-    let mut core = vi.core().write();
+    let mut guard = vi.core().write();
+    let (core, delayed) = guard.parts();
     // Somebody else may have been here before we had the handle.
-    let seen = read(vi, &core, want)?;
-    let result = match seen.kind {
-        Kind::Hole => match take(vi, &mut t, &mut core, want.first, seen.count, ahead) {
-            Ok(_) => {
-                vi.data().changed();
-                vi.data().note(t.tid(), true);
-                vi.show_blocks(&core);
-                read(vi, &core, want).map(|extent| Extent {
-                    new: true,
-                    uncommitted: true,
-                    ..extent
-                })
-            }
-            Err(e) => Err(e),
-        },
-        Kind::Elsewhere => Err(enodata()),
-        _ => Ok(seen),
+    let seen = read(vi, core, delayed, want)?;
+    // A failure only drops the handle: that aborts the journal if something was changed already.
+    let taken = match seen.kind {
+        Kind::Hole => {
+            let mapping = take(vi, &mut t, core, want.first, seen.count, ahead)?;
+            // With room it may reach over some that are delayed.
+            let end = want.first.saturating_add(mapping.len());
+            fs.undelay(delayed, want.first, end);
+            true
+        }
+        Kind::Delayed if !want.delay => {
+            fs.allocate_delayed(&mut t, core, delayed, want.first)?;
+            true
+        }
+        Kind::Elsewhere => return Err(enodata()),
+        _ => false,
     };
-    drop(core);
-    // After a failure the handle is only dropped: that aborts the journal if something was changed
-    // already.
-    let extent = result?;
+    let mut extent = seen;
+    if taken {
+        vi.data().changed();
+        vi.data().note(t.tid(), true);
+        vi.data().set_delayed(delayed.blocks());
+        vi.show_blocks(core);
+        extent = Extent {
+            new: true,
+            uncommitted: true,
+            ..read(vi, core, delayed, want)?
+        };
+    }
+    drop(guard);
     t.stop()?;
     Ok(extent)
 }

@@ -22,6 +22,10 @@ pub(crate) fn set(inode: &VexInode, change: &Change) -> Result {
     inode.check_running()?;
     change.prepare()?;
     if let Some(size) = change.size() {
+        // Through a descriptor that is older than the flag; all else the VFS refuses.
+        if inode.is_immutable() {
+            return Err(EPERM);
+        }
         if staging::before_resize(inode, size)? {
             // The lock was let go, so what was found out with it may not be so any more.
             change.refresh_mode(inode);

@@ -76,10 +76,16 @@ impl Call {
         self.end - self.start
     }
 
-    /// The blocks that lie in the range with all their bytes.
-    fn whole_blocks(&self) -> (u64, u64) {
+    /// The blocks that lie in the range with all the bytes that a file of `size` bytes has there.
+    fn whole_blocks(&self, size: u64) -> (u64, u64) {
         let first = self.start.div_ceil(BLOCK);
-        (first, (self.end / BLOCK).max(first))
+        let last = self.end.div_ceil(BLOCK);
+        let end = if self.end >= size && last == size.div_ceil(BLOCK) {
+            last
+        } else {
+            self.end / BLOCK
+        };
+        (first, end.max(first))
     }
 
     /// The ranges of bytes that must not be offline: blocks of which a part is zeroed, and all
@@ -92,7 +98,7 @@ impl Call {
         match self.op {
             Op::Allocate => [(0, 0), (0, 0)],
             // The block with the end of the file goes as a whole if all that the file has of it does.
-            Op::Punch | Op::Zero if self.whole_blocks().1 >= size.div_ceil(BLOCK) => {
+            Op::Punch | Op::Zero if self.whole_blocks(size).1 >= size.div_ceil(BLOCK) => {
                 [edge(self.start), (0, 0)]
             }
             Op::Punch | Op::Zero => [edge(self.start), edge(self.end.min(size))],
@@ -111,6 +117,7 @@ pub(crate) fn fallocate(file: &File, mode: u32, start: u64, len: u64) -> Result 
     let vi = file.inode();
     vi.check_running()?;
     let call = Call::new(mode, start, len)?;
+    let mut again = true;
     loop {
         for (from, to) in call.needed(vi.size()) {
             if from < to {
@@ -120,6 +127,15 @@ pub(crate) fn fallocate(file: &File, mode: u32, start: u64, len: u64) -> Result 
         match locked(file, vi, &call) {
             // It went offline again before we had the lock.
             Err(e) if e == enodata() => {}
+            // More may be promised than is needed in the end.
+            Err(e)
+                if e == ENOSPC
+                    && again
+                    && call.op == Op::Allocate
+                    && vi.mount().place_delayed() =>
+            {
+                again = false;
+            }
             other => {
                 vi.mount().judge(other)?;
                 break;
@@ -241,7 +257,7 @@ fn clear(vi: &VexInode, call: &Call) -> Result {
     }
     let _invalidate = vi.invalidate_lock();
     vi.flush_and_unmap(call.start, call.end)?;
-    let (first, end) = call.whole_blocks();
+    let (first, end) = call.whole_blocks(size);
     let zero = call.op == Op::Zero;
     let mut next = first;
     while next < end {

@@ -158,7 +158,7 @@ fn is_offline(vi: &VexInode, pos: u64, len: u64) -> Result<bool> {
 pub(crate) fn write(request: &mut Request<'_>) -> Result<usize> {
     let vi = request.inode();
     vi.check_running()?;
-    online(request, staging_for_write, |request| {
+    let written = online(request, staging_for_write, |request| {
         if request.direct() {
             match write_direct(request) {
                 // Folios of the range could not be dropped: go through the page cache instead.
@@ -170,8 +170,18 @@ pub(crate) fn write(request: &mut Request<'_>) -> Result<usize> {
                 other => return other,
             }
         }
-        write_buffered(request).map(|(_, n)| n)
-    })
+        match write_buffered(request) {
+            // More may be promised than is needed in the end.
+            Err(e) if e == ENOSPC && !request.nowait() && vi.mount().place_delayed() => {
+                write_buffered(request)
+            }
+            other => other,
+        }
+        .map(|(_, n)| n)
+    });
+    // The size grew without its being logged.
+    vi.mount().vectors.watch().grown(vi);
+    written
 }
 
 /// Writes through the page cache; returns where, and how much.

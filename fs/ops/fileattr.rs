@@ -124,6 +124,10 @@ pub(crate) fn set(inode: &VexInode, to: FileAttr, xflags: u32) -> Result {
     }
     let logged = log(inode, to);
     let tid = inode.mount().judge(logged)?;
+    if inode.is_immutable() && inode.is_regular() {
+        // Pages that are mapped and dirty would not fault at the next write to them.
+        inode.write_and_wait(0, i64::MAX as u64)?;
+    }
     inode.sync_if_asked(tid)
 }
 

@@ -7,6 +7,7 @@ use super::{label, resize, staging, vector};
 use crate::vfs::{
     bindings,
     ioctl::{capable, while_frozen, File},
+    sched::apart,
     user,
 };
 use kernel::{ioctl::*, prelude::*};
@@ -58,10 +59,10 @@ pub(crate) fn dispatch(file: &File, cmd: u32, arg: usize) -> Result<isize> {
     }
     match cmd {
         GETVERSION => user::write(arg, &file.inode().generation().to_ne_bytes())?,
-        GETFSLABEL => label::get(file, arg)?,
-        SETFSLABEL => label::set(file, arg)?,
-        SHUTDOWN => shut_down(file, user::read_u32(arg)?)?,
-        TRIM => trim(file, arg)?,
+        GETFSLABEL => apart(|| label::get(file, arg))?,
+        SETFSLABEL => apart(|| label::set(file, arg))?,
+        SHUTDOWN => apart(|| shut_down(file, user::read_u32(arg)?))?,
+        TRIM => apart(|| trim(file, arg))?,
         _ => return Err(ENOTTY),
     }
     Ok(0)
@@ -70,7 +71,7 @@ pub(crate) fn dispatch(file: &File, cmd: u32, arg: usize) -> Result<isize> {
 /// Answers one of VexFS's own.
 fn own(file: &File, nr: u32, arg: usize) -> Result<isize> {
     match nr {
-        bindings::VEXFS_NR_RESIZE => resize::resize(file, arg),
+        bindings::VEXFS_NR_RESIZE => apart(|| resize::resize(file, arg)),
         0x00..=0x2f => vector::ioctl(file, nr, arg),
         0x40..=0x5f => staging::ioctl::ioctl(file, nr, arg),
         _ => Err(ENOTTY),

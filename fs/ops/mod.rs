@@ -10,6 +10,7 @@
 pub(crate) mod acl;
 pub(crate) mod aops;
 pub(crate) mod attr;
+pub(crate) mod delay;
 pub(crate) mod dir;
 pub(crate) mod evict;
 pub(crate) mod export;

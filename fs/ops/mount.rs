@@ -193,8 +193,7 @@ fn start_writing(mount: &Mount, count: bool) -> Result {
     t.stop()?;
     mount.set_writing(true);
     finish_orphans(mount);
-    // SAFETY: A mount stays where it is; `vfs::mount` detaches its indexes before it goes.
-    unsafe { mount.vectors.start(mount) }
+    mount.vectors.start(mount)
 }
 
 /// Nothing is written any more: the volume is clean.
@@ -402,7 +401,7 @@ pub(crate) fn statfs(mount: &Mount) -> Stat {
     let used = fs.inode_count().saturating_sub(fs.free_inodes());
     Stat {
         blocks: fs.geometry().block_count,
-        free: fs.free_blocks(),
+        free: fs.unpromised_blocks(),
         available,
         files: used.saturating_add(free_files),
         free_files,

@@ -62,7 +62,7 @@ impl What<'_> {
             rdev: self.rdev,
             target: self.target,
             attrs,
-            now: new.now(),
+            now: dir.now(),
             announce: Some(announce),
         }
     }
@@ -220,7 +220,7 @@ pub(crate) fn link(old: &Dentry, dir: &VexInode, dentry: &Dentry) -> Result {
         mount.judge(room::give_back(target))?;
     }
     let done = mount.with_space(|| {
-        let now = dir.now();
+        let now = dir.now().max(target.now());
         let mut t = fs.store.begin(credits::LINK)?;
         let mut parent = dir.core().write();
         let mut child = target.core().write_nested(1);
@@ -271,7 +271,7 @@ fn take_name(dir: &VexInode, name: &[u8], target: &VexInode) -> Result {
     dir.check_running()?;
     let (mount, fs) = (dir.mount(), dir.fs());
     let done = mount.with_space(|| {
-        let now = dir.now();
+        let now = dir.now().max(target.now());
         let mut t = fs.store.begin(credits::UNLINK)?;
         let mut parent = dir.core().write();
         let mut child = target.core().write_nested(1);

@@ -9,17 +9,16 @@ use crate::libvexfs::{
     journal::{Store as _, Trans as _},
     namespace::{NewInode as Spec, Rename, RENAME_EXCHANGE, RENAME_WHITEOUT},
     xattr::initial_cost,
-    Inode as Core,
 };
 use crate::vfs::{
+    core_lock::CoreGuard,
     dentry::{Dentry, IdMap},
     inode::{NewInode, VexInode},
-    sync::WriteGuard,
 };
 use kernel::prelude::*;
 
 /// A core that is held for writing.
-type Held<'a> = WriteGuard<'a, Core>;
+type Held<'a> = CoreGuard<'a>;
 
 /// Takes the cores of one or two inodes in order of their numbers.
 fn hold_both<'a>(
@@ -60,7 +59,12 @@ pub(crate) fn rename(
         fileattr::check_project(old_dir, new)?;
     }
     let other_dir = (new_dir.ino() != old_dir.ino()).then_some(new_dir);
-    let now = old_dir.now();
+    // Later than what anybody has seen of any of them.
+    let now = [Some(new_dir), Some(old), new];
+    let now = now
+        .into_iter()
+        .flatten()
+        .fold(old_dir.now(), |now, inode| now.max(inode.now()));
     let mut whiteout = Spec::default();
     let mut first = None;
     if flags & RENAME_WHITEOUT != 0 {
@@ -125,6 +129,10 @@ pub(crate) fn rename(
         Ok(tid)
     });
     let tid = mount.judge(done)?;
+    if old.is_dir() || new.is_some_and(VexInode::is_dir) {
+        // All that lies below lies elsewhere now.
+        mount.vectors.watch().moved();
+    }
     old_dir.sync_if_asked(tid)?;
     new_dir.sync_if_asked(tid)
 }

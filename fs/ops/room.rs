@@ -2,11 +2,13 @@
 
 //! Room behind the end of a file that grows.
 //!
-//! Small writes, and files that grow side by side, would be cut to pieces if each write got blocks
-//! for itself alone. So a write that goes on where the file ends takes more than it needs, as much
-//! again as the file has there without a gap. What is taken is unwritten, as all that was not written is, and counts as
-//! used. It is given back when the last descriptor that can write is closed, before the size is
-//! changed otherwise, and when somebody finds no space.
+//! Files that grow side by side, a little between one sync and the next, would be cut to pieces if each
+//! piece got blocks for itself alone. So a write that goes on where the file ends, behind blocks that
+//! have their places on disk, takes more than it needs, as much again as the file has there without a
+//! gap. (Behind blocks that are delayed, see [`super::delay`], it is delayed as well.) What is taken
+//! is unwritten, as all that was not written is, and counts as used. It is given back when the last
+//! descriptor that can write is closed, before the size is changed otherwise, and when somebody
+//! finds no space.
 //!
 //! An inode is entered into the orphan tree of its group before it gets room, to be cut to its size:
 //! a mount after a crash gives the room back. The entry is made once for all that a file gets until

@@ -21,7 +21,7 @@ use crate::libvexfs::journal::{Store as _, Trans};
 use crate::libvexfs::orphan;
 use crate::ops::aops::settled;
 use crate::ops::file::before_change;
-use crate::ops::room;
+use crate::ops::{delay, room};
 use crate::vfs::inode::VexInode;
 use crate::vfs::iomap::{self, BLOCK};
 use crate::vfs::store::Handle;
@@ -68,6 +68,7 @@ pub(crate) fn setsize(vi: &VexInode, new: u64) -> Result {
     // Sets the size in core and drops the folios behind it. Folio locks come before handles, so
     // this is done outside of any transaction; from here on nobody sees the old size.
     vi.truncate_pagecache(new);
+    delay::forget_from(vi, new.div_ceil(BLOCK));
 
     // The size on disk may only pass over data and zeroes that are on disk: a crash must neither
     // show a block's old tail nor a file full of holes where bytes were.
@@ -173,6 +174,7 @@ pub(crate) fn finish(vi: &VexInode) -> Result {
     // Whose completion would make blocks beyond the end part of the file.
     vi.wait_for_direct_io();
     let first = vi.size().div_ceil(BLOCK);
+    delay::forget_from(vi, first);
     while !settled(vi, || finish_step(vi, first))? {}
     vi.data().set_trim(false);
     Ok(())

@@ -6,7 +6,8 @@
 //! - [`search`]: run, tell. [`request`]: what is asked for. [`query`]: the vectors that are looked for.
 //!   [`plan`]: which slots are enough. [`scan`]: the pass over vectors. [`trace`]: how it went.
 //! - [`admission`]: which records may be hits. [`sight`]: which files the caller may see. [`filter`]:
-//!   what filters see of them.
+//!   what filters see of them. [`prepared`]: filters behind descriptors. [`watch`]: what changes
+//!   meanwhile.
 //! - [`index`]: graphs over collections, the worker that keeps them, and searches through them.
 //! - [`reap`]: records of files that are gone.
 //!
@@ -19,6 +20,7 @@ mod collection;
 mod filter;
 mod index;
 mod plan;
+mod prepared;
 mod put;
 mod query;
 mod reap;
@@ -28,7 +30,9 @@ mod scan;
 mod search;
 mod sight;
 mod trace;
+mod watch;
 
+pub(crate) use prepared::Prepared;
 pub(crate) use reap::forget_owner;
 
 use crate::libvexfs::errno::{estale, euclean};
@@ -39,15 +43,19 @@ use crate::libvexfs::Inode;
 use crate::vfs::{
     bindings,
     inode::{InodeRef, VexInode},
-    internal_file::InternalFile,
+    internal_file::{InternalFile, Reader},
     ioctl::File,
-    simd::Kernels,
+    sched::apart,
+    simd::{copy_racing, Kernels},
     store::Handle,
     super_block::Mount,
     sync::Mutex,
     uapi,
 };
-use kernel::{prelude::*, sync::MutexGuard};
+use kernel::{
+    prelude::*,
+    sync::{Arc, MutexGuard},
+};
 
 // What the calls take as the sizes of version 1 of the ABI. A structure that grew is larger.
 const _: () = {
@@ -75,6 +83,7 @@ const LOCKS: usize = 16;
 pub(crate) struct Vectors {
     locks: KVec<Mutex<()>>,
     indexes: index::Indexes,
+    watch: Arc<watch::Watch>,
 }
 
 impl Vectors {
@@ -91,17 +100,13 @@ impl Vectors {
         Ok(Vectors {
             locks,
             indexes: index::Indexes::new()?,
+            watch: watch::Watch::new()?,
         })
     }
 
     /// The mount writes from now on: indexes are kept up.
-    ///
-    /// # Safety
-    ///
-    /// `mount`, which this is of, stays where it is until [`Vectors::stop`] was called.
-    pub(crate) unsafe fn start(&self, mount: &Mount) -> Result {
-        // SAFETY: The caller's promise.
-        unsafe { self.indexes.start_worker(mount) }
+    pub(crate) fn start(&self, mount: &Mount) -> Result {
+        self.indexes.start_worker(mount)
     }
 
     /// Nothing is written from now on: indexes are saved and left alone.
@@ -130,6 +135,11 @@ impl Vectors {
         self.indexes.look_again();
     }
 
+    /// Who is to be told of changes.
+    pub(crate) fn watch(&self) -> &watch::Watch {
+        &self.watch
+    }
+
     /// Keeps others from changing collection `id`.
     fn lock(&self, id: u32) -> Result<MutexGuard<'_, ()>> {
         Ok(self.locks.get(id as usize % LOCKS).ok_or(EINVAL)?.lock())
@@ -142,25 +152,22 @@ impl Vectors {
 ///
 /// `ENOTTY` for numbers that are not in use, and each call's own.
 pub(crate) fn ioctl(file: &File, nr: u32, arg: usize) -> Result<isize> {
+    let changes =
+        |f: fn(&File, usize) -> Result<isize>| apart(|| file.with_write_access(|| f(file, arg)));
     let result = match nr {
-        bindings::VEXFS_NR_ABI => abi(file, arg),
-        bindings::VEXFS_NR_PATH => sight::path(file, arg),
-        bindings::VEXFS_NR_COLLECTION_CREATE => {
-            file.with_write_access(|| collection::create(file, arg))
-        }
-        bindings::VEXFS_NR_COLLECTION_GET => collection::get(file, arg),
-        bindings::VEXFS_NR_COLLECTION_DROP => {
-            file.with_write_access(|| collection::drop(file, arg))
-        }
-        bindings::VEXFS_NR_MARK => file.with_write_access(|| record::mark(file, arg)),
-        bindings::VEXFS_NR_PUT => {
-            put::wait(file, arg).and_then(|()| file.with_write_access(|| put::put(file, arg)))
-        }
-        bindings::VEXFS_NR_GET => record::get(file, arg),
-        bindings::VEXFS_NR_DELETE => file.with_write_access(|| record::delete(file, arg)),
-        bindings::VEXFS_NR_LIST => record::list(file, arg),
-        bindings::VEXFS_NR_SEARCH => search::search(file, arg),
-        bindings::VEXFS_NR_INDEX => index::ioctl(file, arg),
+        bindings::VEXFS_NR_ABI => apart(|| abi(file, arg)),
+        bindings::VEXFS_NR_PATH => apart(|| sight::path(file, arg)),
+        bindings::VEXFS_NR_COLLECTION_CREATE => changes(collection::create),
+        bindings::VEXFS_NR_COLLECTION_GET => apart(|| collection::get(file, arg)),
+        bindings::VEXFS_NR_COLLECTION_DROP => changes(collection::drop),
+        bindings::VEXFS_NR_MARK => changes(record::mark),
+        bindings::VEXFS_NR_PUT => apart(|| put::wait(file, arg)).and_then(|()| changes(put::put)),
+        bindings::VEXFS_NR_GET => apart(|| record::get(file, arg)),
+        bindings::VEXFS_NR_DELETE => changes(record::delete),
+        bindings::VEXFS_NR_LIST => apart(|| record::list(file, arg)),
+        bindings::VEXFS_NR_SEARCH => apart(|| search::search(file, arg)),
+        bindings::VEXFS_NR_FILTER => apart(|| prepared::prepare(file, arg)),
+        bindings::VEXFS_NR_INDEX => apart(|| index::ioctl(file, arg)),
         _ => Err(ENOTTY),
     };
     file.inode().mount().judge(result)
@@ -203,6 +210,8 @@ impl Open {
     /// # Errors
     ///
     /// `ENOENT` if there is none; `EUCLEAN`, `EIO`, `ENOMEM`.
+    // Not inlined: what it needs of the stack is not its callers'.
+    #[inline(never)]
     fn new(mount: &Mount, id: u32) -> Result<Self> {
         let system = system(mount)?;
         let found = mount.fs.collection(&system.core().read(), id);
@@ -215,11 +224,7 @@ impl Open {
                 .fs
                 .damaged(collection.ino, 0, "a collection's inode is none"));
         }
-        let kernels = Kernels::new(
-            collection.dim,
-            collection.element as u32,
-            collection.metric as u32,
-        );
+        let kernels = Kernels::new(&collection);
         Ok(Open {
             collection,
             file: InternalFile::new(inode),
@@ -229,6 +234,27 @@ impl Open {
 
     fn inode(&self) -> &VexInode {
         self.file.inode()
+    }
+
+    /// Copies the bytes of a slot to `to`, which is as long, and has at least `ahead` bytes read from
+    /// there on. Others may write there if nothing lives in the slot.
+    ///
+    /// # Errors
+    ///
+    /// `EIO`, `ENOMEM`, `EINTR`; `ESTALE` if the file does not reach there any more.
+    fn copy_slot(&self, reader: &mut Reader<'_>, slot: u32, ahead: u64, to: &mut [u8]) -> Result {
+        let mut pos = self.collection.offset(slot);
+        let mut rest = to;
+        while !rest.is_empty() {
+            let folio = reader.folio(pos, ahead.max(rest.len() as u64))?;
+            let n = copy_racing(&folio, (pos - folio.pos()) as usize, rest);
+            if n == 0 {
+                return Err(EIO);
+            }
+            pos += n as u64;
+            rest = rest.split_at_mut(n).1;
+        }
+        Ok(())
     }
 
     /// Bytes of a vector as it is stored.

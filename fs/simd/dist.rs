@@ -17,6 +17,9 @@
 #![no_std]
 
 mod avx2;
+mod bytes;
+mod bytes_avx2;
+mod bytes_avx512;
 mod half;
 mod plain;
 
@@ -25,14 +28,20 @@ mod stack;
 
 mod graph;
 mod graph_avx2;
+mod lift;
+mod prepared;
 mod prune;
 
-pub use {graph::*, prune::*};
+pub use {graph::*, lift::*, prepared::*, prune::*};
 
 /// Element type: IEEE 754 binary32 (`VEXFS_TYPE_F32`).
 pub const TYPE_F32: u32 = 1;
 /// Element type: IEEE 754 binary16 (`VEXFS_TYPE_F16`).
 pub const TYPE_F16: u32 = 2;
+/// Element type: signed bytes (`VEXFS_TYPE_INT8`).
+pub const TYPE_INT8: u32 = 3;
+/// Element type: bits, the first one highest in its byte (`VEXFS_TYPE_BINARY`).
+pub const TYPE_BINARY: u32 = 4;
 
 /// Squared Euclidean distance (`VEXFS_METRIC_L2`).
 pub const METRIC_L2: u32 = 1;
@@ -40,11 +49,17 @@ pub const METRIC_L2: u32 = 1;
 pub const METRIC_COSINE: u32 = 2;
 /// Inner product (`VEXFS_METRIC_IP`).
 pub const METRIC_IP: u32 = 3;
+/// Bits that differ (`VEXFS_METRIC_HAMMING`); of zeroes and ones the same as the squared distance.
+pub const METRIC_HAMMING: u32 = 4;
 
 /// Instruction set: what every x86-64 has.
 pub const LEVEL_PLAIN: u32 = 0;
 /// Instruction set: AVX2, FMA and F16C.
 pub const LEVEL_AVX2: u32 = 1;
+/// Instruction set for signed bytes: AVX-512 F, BW and VNNI.
+pub const LEVEL_VNNI: u32 = 16;
+/// Instruction set for bits: AVX-512 F, BW and VPOPCNTDQ.
+pub const LEVEL_POPCNT: u32 = 17;
 
 /// Queries are stored with this many elements or a multiple, filled up with zeroes.
 pub const QUERY_PAD: usize = 8;
@@ -169,12 +184,14 @@ fn key32<const METRIC: u32>(sum: f32, norm2: f32, query_norm: f32, slack: f32) -
 /// `v` has more than `i` elements of type `elem`.
 #[inline(always)]
 unsafe fn element(v: *const u8, elem: u32, i: usize) -> f32 {
-    if elem == TYPE_F16 {
-        // SAFETY: The caller's promise.
-        half::widen(unsafe { v.cast::<u16>().add(i).read_unaligned() })
-    } else {
-        // SAFETY: The caller's promise.
-        unsafe { v.cast::<f32>().add(i).read_unaligned() }
+    // SAFETY: The caller's promise.
+    unsafe {
+        match elem {
+            TYPE_F16 => half::widen(v.cast::<u16>().add(i).read_unaligned()),
+            TYPE_INT8 => *v.cast::<i8>().add(i) as i32 as f32,
+            TYPE_BINARY => (*v.add(i / 8) >> (7 - i % 8) & 1) as i32 as f32,
+            _ => v.cast::<f32>().add(i).read_unaligned(),
+        }
     }
 }
 
@@ -188,6 +205,10 @@ pub unsafe extern "C" fn vexfs_simd_scan(scan: *const VexfsScan) {
     align_stack!();
     // SAFETY: The caller's promise.
     let scan = unsafe { &*scan };
+    if scan.elem == TYPE_INT8 || scan.elem == TYPE_BINARY {
+        // SAFETY: The caller's promise.
+        return unsafe { bytes::scan(scan) };
+    }
     macro_rules! dispatch {
         ($($elem:ident $metric:ident),*) => {
             match (scan.elem, scan.metric, scan.level) {
@@ -205,8 +226,9 @@ pub unsafe extern "C" fn vexfs_simd_scan(scan: *const VexfsScan) {
     );
 }
 
-/// Checks a query and prepares it for `vexfs_simd_scan`: normalised for cosine, and filled up with zeroes. Returns the
-/// bits of its norm (an f32, rounded up), or `u32::MAX` if it is not a vector that a search takes.
+/// Checks a query and prepares it for `vexfs_simd_scan`: normalised for cosine, and filled up with zeroes; for bytes and
+/// bits in another form, see `bytes`. Returns the bits of its norm (an f32, rounded up), or `u32::MAX` if it is not a
+/// vector that a search takes.
 ///
 /// # Safety
 ///
@@ -215,10 +237,15 @@ pub unsafe extern "C" fn vexfs_simd_scan(scan: *const VexfsScan) {
 pub unsafe extern "C" fn vexfs_simd_prepare(
     from: *const f32,
     dim: u32,
+    elem: u32,
     metric: u32,
     to: *mut f32,
 ) -> u32 {
     align_stack!();
+    if elem == TYPE_INT8 || elem == TYPE_BINARY {
+        // SAFETY: The caller's promise.
+        return unsafe { bytes::prepare(from, dim, elem, metric, to.cast()) };
+    }
     // SAFETY: The caller's promise.
     let norm2 = unsafe { sum_of_squares(from.cast(), TYPE_F32, dim) };
     if !valid(norm2, metric) {
@@ -246,7 +273,8 @@ pub unsafe extern "C" fn vexfs_simd_prepare(
 }
 
 /// Checks a vector and stores it in the collection's type. Returns 0, or 1 if the collection cannot take it: not
-/// finite, a sum of squares above 2^125, or zero where the metric is cosine; all after rounding to the type.
+/// finite, a sum of squares above 2^125, or zero where the metric is cosine; all after rounding to the type. Bytes and
+/// bits are not rounded: what is none is refused.
 ///
 /// # Safety
 ///
@@ -260,6 +288,10 @@ pub unsafe extern "C" fn vexfs_simd_encode(
     to: *mut u8,
 ) -> u32 {
     align_stack!();
+    if elem == TYPE_INT8 || elem == TYPE_BINARY {
+        // SAFETY: The caller's promise.
+        return unsafe { bytes::encode(from, dim, elem, metric, to) };
+    }
     for i in 0..dim as usize {
         // SAFETY: `i` is below `dim`, of both.
         unsafe {
@@ -304,28 +336,19 @@ pub unsafe extern "C" fn vexfs_simd_exact(
     metric: u32,
 ) -> u64 {
     align_stack!();
-    // Four sums each, so that additions need not wait for each other.
-    let (mut l2, mut dot, mut q2, mut v2) = ([0f64; 4], [0f64; 4], [0f64; 4], [0f64; 4]);
-    for i in 0..dim as usize {
-        // SAFETY: `i` is below `dim`, of both.
-        let (q, v) = unsafe {
-            (
-                query.add(i).read_unaligned() as f64,
-                element(vector, elem, i) as f64,
-            )
-        };
-        let lane = i & 3;
-        if metric == METRIC_L2 {
-            l2[lane] += (q - v) * (q - v);
-        } else {
-            dot[lane] += q * v;
-            q2[lane] += q * q;
-            v2[lane] += v * v;
+    let n = dim as usize;
+    // SAFETY: The caller's promise.
+    let Sums { l2, dot, q2, v2 } = unsafe {
+        match elem {
+            TYPE_F32 => sums::<TYPE_F32>(query, vector, n, metric),
+            TYPE_F16 => sums::<TYPE_F16>(query, vector, n, metric),
+            TYPE_INT8 => sums::<TYPE_INT8>(query, vector, n, metric),
+            _ => sums::<TYPE_BINARY>(query, vector, n, metric),
         }
-    }
+    };
     let sum = |s: [f64; 4]| (s[0] + s[1]) + (s[2] + s[3]);
     let distance = match metric {
-        METRIC_L2 => sum(l2),
+        METRIC_L2 | METRIC_HAMMING => sum(l2),
         METRIC_COSINE => -(sum(dot) / (sqrt64(sum(q2)) * sqrt64(sum(v2)))),
         _ => -sum(dot),
     };
@@ -335,6 +358,86 @@ pub unsafe extern "C" fn vexfs_simd_exact(
     } else {
         order64(distance)
     }
+}
+
+/// What distances are made of: four sums each, so that additions need not wait for each other.
+struct Sums {
+    l2: [f64; 4],
+    dot: [f64; 4],
+    q2: [f64; 4],
+    v2: [f64; 4],
+}
+
+impl Sums {
+    /// Adds four elements of both, or fewer, filled up with zeroes.
+    #[inline(always)]
+    fn add<const L2: bool>(&mut self, q: [f64; 4], v: [f64; 4]) {
+        for lane in 0..4 {
+            let (q, v) = (q[lane], v[lane]);
+            if L2 {
+                self.l2[lane] += (q - v) * (q - v);
+            } else {
+                self.dot[lane] += q * v;
+                self.q2[lane] += q * q;
+                self.v2[lane] += v * v;
+            }
+        }
+    }
+}
+
+/// The sums that a metric is made of.
+///
+/// # Safety
+///
+/// As [`vexfs_simd_exact`]; the elements of `vector` are of type `ELEM`.
+unsafe fn sums<const ELEM: u32>(
+    query: *const f32,
+    vector: *const u8,
+    dim: usize,
+    metric: u32,
+) -> Sums {
+    // SAFETY: The caller's promise.
+    match metric {
+        METRIC_L2 | METRIC_HAMMING => unsafe { sums_of::<ELEM, true>(query, vector, dim) },
+        _ => unsafe { sums_of::<ELEM, false>(query, vector, dim) },
+    }
+}
+
+/// # Safety
+///
+/// As [`sums`].
+#[inline(always)]
+unsafe fn sums_of<const ELEM: u32, const L2: bool>(
+    query: *const f32,
+    vector: *const u8,
+    dim: usize,
+) -> Sums {
+    let mut sums = Sums {
+        l2: [0.0; 4],
+        dot: [0.0; 4],
+        q2: [0.0; 4],
+        v2: [0.0; 4],
+    };
+    let whole = dim & !3;
+    // SAFETY: The callers give what is below `dim`, of both.
+    let at = |i: usize| unsafe {
+        (
+            query.add(i).read_unaligned() as f64,
+            element(vector, ELEM, i) as f64,
+        )
+    };
+    let mut i = 0;
+    while i < whole {
+        let ((a, e), (b, f), (c, g), (d, h)) = (at(i), at(i + 1), at(i + 2), at(i + 3));
+        sums.add::<L2>([a, b, c, d], [e, f, g, h]);
+        i += 4;
+    }
+    let (mut q, mut v) = ([0.0; 4], [0.0; 4]);
+    for lane in 0..dim - whole {
+        (q[lane & 3], v[lane & 3]) = at(whole + lane);
+    }
+    sums.add::<L2>(q, v);
+    sums
 }
 
 /// The 32-bit key that no better vector's optimistic key can be above, for a true key.
@@ -356,7 +459,7 @@ pub extern "C" fn vexfs_simd_score(key: u64, metric: u32) -> u32 {
         return f32::NAN.to_bits();
     }
     let distance = unorder64(key);
-    let score = if metric == METRIC_L2 {
+    let score = if metric == METRIC_L2 || metric == METRIC_HAMMING {
         distance
     } else {
         0.0 - distance

@@ -14,7 +14,7 @@
 // Iterators, `min` and `clamp` bring landing pads along, and with them unwind tables.
 #![allow(clippy::needless_range_loop)]
 
-use crate::{element, graph_avx2, half, sqrt32 as sqrt, LEVEL_AVX2, LEVEL_PLAIN, TYPE_F16};
+use crate::{element, graph_avx2, lift, sqrt32 as sqrt, LEVEL_AVX2, LEVEL_PLAIN, TYPE_BINARY};
 use core::sync::atomic::{compiler_fence, Ordering};
 
 /// Neighbours of a node at most, and lanes of a lookup.
@@ -31,7 +31,7 @@ pub const GENERATION_AT: usize = 16;
 pub const SEQUENCE_AT: usize = 20;
 /// Neighbours in use.
 pub const USED_AT: usize = 24;
-/// What the vector is multiplied by.
+/// What the vector is multiplied by; for inner products its squared norm.
 pub const SCALE_AT: usize = 32;
 /// Slots of the neighbours.
 pub const SLOTS_AT: usize = 64;
@@ -76,6 +76,10 @@ pub struct VexfsExpand {
     pub slot: u32,
     /// Only estimates below this key are wanted.
     pub limit: u32,
+    /// `METRIC_*`.
+    pub metric: u32,
+    /// f32 bits, for inner products: no vector's squared norm is above it.
+    pub bound: u32,
 }
 
 /// What an expansion gives.
@@ -132,7 +136,7 @@ pub(crate) fn add_up_all(s: &[f32; LANES]) -> f32 {
 /// # Safety
 ///
 /// All pointers of `job` are valid for what it says: `node` for a whole image, `query` for `dim` rounded up to a
-/// multiple of `QUERY_PAD`. The level is one that this processor has.
+/// multiple of `QUERY_PAD`, and for inner products eight more. The level is one that this processor has.
 #[no_mangle]
 pub unsafe extern "C" fn vexfs_simd_expand(
     job: *const VexfsExpand,
@@ -158,19 +162,30 @@ pub unsafe extern "C" fn vexfs_simd_expand(
     }
     out.generation = field(GENERATION_AT);
     out.used = used;
-    let scale = f32::from_bits(field(SCALE_AT));
-    if job.level == LEVEL_AVX2 {
-        // SAFETY: The caller's promise.
-        unsafe { graph_avx2::expand(job, scale, out) };
-    } else {
-        // SAFETY: The caller's promise.
-        unsafe { expand(job, scale, out) };
+    // SAFETY: The caller's promise.
+    unsafe {
+        let (scale, height) = lift::scale_and_height(job, f32::from_bits(field(SCALE_AT)));
+        if job.level == LEVEL_AVX2 {
+            graph_avx2::expand(job, scale, height, out);
+        } else {
+            expand(job, scale, height, out);
+        }
     }
     // Lanes that are not in use hold anything.
     let lanes = ((1u64 << used) - 1) as u32;
     out.mask &= lanes;
     compiler_fence(Ordering::Acquire);
     (field(SEQUENCE_AT) == sequence) as u32
+}
+
+/// What estimates of neighbours are counted from: the node's distance, but of bits it is all looked up.
+#[inline(always)]
+pub(crate) fn base(job: &VexfsExpand, distance: f32) -> f32 {
+    if job.elem == TYPE_BINARY {
+        0.0
+    } else {
+        distance
+    }
 }
 
 /// Where the vector is in an image.
@@ -182,7 +197,7 @@ pub(crate) fn vector_at(job: &VexfsExpand) -> usize {
 /// # Safety
 ///
 /// As for `vexfs_simd_expand`.
-unsafe fn expand(job: &VexfsExpand, scale: f32, out: &mut VexfsExpanded) {
+unsafe fn expand(job: &VexfsExpand, scale: f32, height: f32, out: &mut VexfsExpanded) {
     let padded = (job.dim as usize).next_multiple_of(8);
     let mut lanes = [0f32; LANES];
     // SAFETY: The image has `padded` elements behind the codes, the query as many.
@@ -193,7 +208,7 @@ unsafe fn expand(job: &VexfsExpand, scale: f32, out: &mut VexfsExpanded) {
             lanes[i % LANES] += d * d;
         }
     }
-    let distance = add_up_all(&lanes);
+    let distance = add_up_all(&lanes) + height;
     out.key = key(distance);
     let groups = job.padded as usize / 4;
     let mut sums = [0u32; DEGREE];
@@ -212,6 +227,7 @@ unsafe fn expand(job: &VexfsExpand, scale: f32, out: &mut VexfsExpanded) {
         }
     }
     let (delta, bias) = (f32::from_bits(job.delta), f32::from_bits(job.bias));
+    let distance = base(job, distance);
     out.mask = 0;
     for j in 0..DEGREE {
         // SAFETY: Factors and slots are part of the image.
@@ -561,79 +577,5 @@ pub(crate) fn better(
     let cosine = product / sqrt(squares);
     if cosine > best.0 {
         *best = (cosine, threshold);
-    }
-}
-
-/// The bits of what a stored vector is multiplied by: one over its norm if it is to be normalised, else one.
-///
-/// # Safety
-///
-/// `vector` has `dim` elements of type `elem`, of any alignment.
-#[no_mangle]
-pub unsafe extern "C" fn vexfs_simd_scale(
-    vector: *const u8,
-    dim: u32,
-    elem: u32,
-    normalise: u32,
-) -> u32 {
-    align_stack!();
-    if normalise == 0 {
-        return 1f32.to_bits();
-    }
-    // SAFETY: The caller's promise.
-    let norm2 = unsafe { crate::sum_of_squares(vector, elem, dim) };
-    ((1.0 / crate::sqrt64(norm2)) as f32).to_bits()
-}
-
-/// Widens a stored vector, multiplies it, and fills it up with zeroes: a prepared vector.
-///
-/// # Safety
-///
-/// `vector` has `dim` elements of type `elem`, of any alignment; `to` has `dim` rounded up to a multiple of 8. `level`
-/// is one that this processor has.
-#[no_mangle]
-pub unsafe extern "C" fn vexfs_simd_unpack(
-    vector: *const u8,
-    dim: u32,
-    elem: u32,
-    scale: u32,
-    to: *mut f32,
-    level: u32,
-) {
-    align_stack!();
-    let (dim, scale) = (dim as usize, f32::from_bits(scale));
-    // What is left for one element at a time.
-    let rest = match (level, elem) {
-        (LEVEL_PLAIN, _) => 0,
-        // SAFETY: The caller's promise.
-        (_, TYPE_F16) => unsafe { graph_avx2::unpack::<true>(vector, dim, scale, to) },
-        // SAFETY: The caller's promise.
-        _ => unsafe { graph_avx2::unpack::<false>(vector, dim, scale, to) },
-    };
-    for i in rest..dim.next_multiple_of(8) {
-        // SAFETY: `i` is below `dim` where the vector is read.
-        unsafe {
-            let x = match elem {
-                _ if i >= dim => 0.0,
-                TYPE_F16 => half::widen(vector.cast::<u16>().add(i).read_unaligned()),
-                _ => vector.cast::<f32>().add(i).read_unaligned(),
-            };
-            *to.add(i) = x * scale;
-        }
-    }
-}
-
-/// Adds a prepared vector, divided by `count`, to another: a mean in the making.
-///
-/// # Safety
-///
-/// Both have `n` elements.
-#[no_mangle]
-pub unsafe extern "C" fn vexfs_simd_mean(from: *const f32, n: u32, count: u32, to: *mut f32) {
-    align_stack!();
-    let part = 1.0 / count as i32 as f32;
-    for i in 0..n as usize {
-        // SAFETY: Below `n`.
-        unsafe { *to.add(i) += *from.add(i) * part };
     }
 }

@@ -7,10 +7,10 @@
 use core::arch::x86_64::*;
 
 use crate::graph::{
-    better, key, vector_at, VexfsEdge, VexfsExpand, VexfsExpanded, A_AT, B_AT, CODES_AT, FARTHEST,
-    HALF_TURN, LANES, SLOTS_AT, THRESHOLDS,
+    base, better, key, vector_at, VexfsEdge, VexfsExpand, VexfsExpanded, A_AT, B_AT, CODES_AT,
+    FARTHEST, HALF_TURN, LANES, SLOTS_AT, THRESHOLDS,
 };
-use crate::{sqrt32, TYPE_F16};
+use crate::{sqrt32, TYPE_BINARY, TYPE_F16, TYPE_F32, TYPE_INT8};
 
 /// Groups that a lane can add up in 16 bits.
 const WIDEN: usize = 256;
@@ -39,24 +39,27 @@ unsafe fn add_up_all(s: &[__m256; 4]) -> f32 {
 ///
 /// As there, and the processor has AVX2 and F16C.
 #[target_feature(enable = "avx2,f16c")]
-pub(crate) unsafe fn expand(job: &VexfsExpand, scale: f32, out: &mut VexfsExpanded) {
+pub(crate) unsafe fn expand(job: &VexfsExpand, scale: f32, height: f32, out: &mut VexfsExpanded) {
     // SAFETY: All addresses are within what the caller promises.
     unsafe {
-        let distance = if job.elem == TYPE_F16 {
-            to_node::<true>(job, scale)
-        } else {
-            to_node::<false>(job, scale)
-        };
-        out.key = key(distance);
+        fetch_vector(job);
         let mut sums = [_mm256_setzero_si256(); 4];
         let groups = job.padded as usize / 4;
         for plane in 0..job.bits as usize {
             let codes = job.node.add(CODES_AT + plane * groups * 16);
             look_up(codes, job.table, groups, plane as i32, &mut sums);
         }
+        let distance = match job.elem {
+            TYPE_F16 => to_node::<TYPE_F16>(job, scale),
+            TYPE_INT8 => to_node::<TYPE_INT8>(job, scale),
+            TYPE_BINARY => to_node::<TYPE_BINARY>(job, scale),
+            _ => to_node::<TYPE_F32>(job, scale),
+        };
+        let distance = distance + height;
+        out.key = key(distance);
         let delta = _mm256_set1_ps(f32::from_bits(job.delta));
         let bias = _mm256_set1_ps(f32::from_bits(job.bias));
-        let (zero, distance) = (_mm256_setzero_ps(), _mm256_set1_ps(distance));
+        let (zero, distance) = (_mm256_setzero_ps(), _mm256_set1_ps(base(job, distance)));
         // Keys are not negative, so they compare as signed numbers; the limit may be above all of them.
         let all = i32::MAX as u32;
         let limit = if job.limit < all { job.limit } else { all };
@@ -83,6 +86,52 @@ pub(crate) unsafe fn expand(job: &VexfsExpand, scale: f32, out: &mut VexfsExpand
     }
 }
 
+/// Eight elements of a stored vector from `i` on, a multiple of 8.
+///
+/// # Safety
+///
+/// There are as many, filled up to a multiple of 8.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+unsafe fn load<const ELEM: u32>(vector: *const u8, i: usize) -> __m256 {
+    // SAFETY: The caller's promise; all loads take any alignment.
+    unsafe {
+        match ELEM {
+            TYPE_F16 => _mm256_cvtph_ps(_mm_loadu_si128(vector.add(i * 2).cast())),
+            TYPE_INT8 => {
+                let bytes = vector.add(i).cast::<i64>().read_unaligned();
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128(bytes)))
+            }
+            TYPE_BINARY => {
+                let bits = _mm256_setr_epi32(128, 64, 32, 16, 8, 4, 2, 1);
+                let byte = _mm256_set1_epi32(*vector.add(i / 8) as i32);
+                let set = _mm256_cmpeq_epi32(_mm256_and_si256(byte, bits), bits);
+                _mm256_and_ps(_mm256_castsi256_ps(set), _mm256_set1_ps(1.0))
+            }
+            _ => _mm256_loadu_ps(vector.add(i * 4).cast()),
+        }
+    }
+}
+
+/// Has the node's own vector fetched, which comes last: the codes are there already if the node was expected.
+#[inline(always)]
+pub(crate) fn fetch_vector(job: &VexfsExpand) {
+    let dim = job.dim as usize;
+    let bytes = match job.elem {
+        TYPE_F16 => dim * 2,
+        TYPE_INT8 => dim,
+        TYPE_BINARY => dim.div_ceil(8),
+        _ => dim * 4,
+    };
+    let start = vector_at(job);
+    let mut at = start;
+    while at < start + bytes {
+        // SAFETY: A prefetch may be of any address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(job.node.wrapping_add(at).cast()) };
+        at += 64;
+    }
+}
+
 /// The squared distance between the query and the node's own vector.
 ///
 /// # Safety
@@ -90,7 +139,7 @@ pub(crate) unsafe fn expand(job: &VexfsExpand, scale: f32, out: &mut VexfsExpand
 /// As for `expand`.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-unsafe fn to_node<const HALF: bool>(job: &VexfsExpand, scale: f32) -> f32 {
+unsafe fn to_node<const ELEM: u32>(job: &VexfsExpand, scale: f32) -> f32 {
     let padded = (job.dim as usize).next_multiple_of(8);
     let scale = _mm256_set1_ps(scale);
     let mut sums = [_mm256_setzero_ps(); 4];
@@ -98,11 +147,7 @@ unsafe fn to_node<const HALF: bool>(job: &VexfsExpand, scale: f32) -> f32 {
     unsafe {
         let vector = job.node.add(vector_at(job));
         let squared = |i: usize| {
-            let x = if HALF {
-                _mm256_cvtph_ps(_mm_loadu_si128(vector.add(i * 2).cast()))
-            } else {
-                _mm256_loadu_ps(vector.add(i * 4).cast())
-            };
+            let x = load::<ELEM>(vector, i);
             let d = _mm256_sub_ps(_mm256_loadu_ps(job.query.add(i)), _mm256_mul_ps(scale, x));
             _mm256_mul_ps(d, d)
         };
@@ -508,7 +553,7 @@ unsafe fn threshold(d: *const f32, n: usize, rms: f32, sum: f32) -> f32 {
 ///
 /// As there.
 #[target_feature(enable = "avx2,f16c")]
-pub(crate) unsafe fn unpack<const HALF: bool>(
+pub(crate) unsafe fn unpack<const ELEM: u32>(
     vector: *const u8,
     dim: usize,
     scale: f32,
@@ -520,11 +565,7 @@ pub(crate) unsafe fn unpack<const HALF: bool>(
         let i = i * 8;
         // SAFETY: All indices are below `dim`.
         unsafe {
-            let x = if HALF {
-                _mm256_cvtph_ps(_mm_loadu_si128(vector.add(i * 2).cast()))
-            } else {
-                _mm256_loadu_ps(vector.add(i * 4).cast())
-            };
+            let x = load::<ELEM>(vector, i);
             _mm256_storeu_ps(to.add(i), _mm256_mul_ps(x, scale));
         }
     }

@@ -18,7 +18,10 @@
  * - Arrays carry the size of one element (`*_size`) where the element may grow;
  *   it must be a multiple of 8 and at least that of ABI version 1.
  * - Vectors cross the boundary as `dim` little-endian f32, whatever type the
- *   collection stores. Scores are the bits of an f32.
+ *   collection stores; or, where the call says so, as they are stored: dim
+ *   little-endian f32 or f16, dim signed bytes, or (dim + 7) / 8 bytes of
+ *   bits, the first element highest in the first byte, and zeroes behind the
+ *   last one (what numpy.packbits gives). Scores are the bits of an f32.
  * - A descriptor may be any of the mount: opened with O_RDONLY, but not with
  *   O_PATH (EBADF). On other file systems the calls do not exist (ENOTTY).
  *
@@ -123,11 +126,14 @@ struct vexfs_resize {
 /* Element types, as stored. */
 #define VEXFS_TYPE_F32			1
 #define VEXFS_TYPE_F16			2
+#define VEXFS_TYPE_INT8			3	/* integers from -128 to 127 */
+#define VEXFS_TYPE_BINARY		4	/* 0 and 1, one bit for each */
 
 /* Metrics, and what a score is. */
 #define VEXFS_METRIC_L2			1	/* squared distance, lower is better */
 #define VEXFS_METRIC_COSINE		2	/* similarity, higher is better */
 #define VEXFS_METRIC_IP			3	/* inner product, higher is better */
+#define VEXFS_METRIC_HAMMING		4	/* bits that differ, lower is better; binary, and only that */
 
 /*
  * One collection. Names are 1 to 63 bytes of anything but control characters,
@@ -135,7 +141,8 @@ struct vexfs_resize {
  *
  * VEXFS_IOC_COLLECTION_CREATE: in: name, dim, type, metric, model; out: all.
  *	Needs write permission on the root directory of the file system.
- *	EEXIST: the name is taken. EACCES.
+ *	EEXIST: the name is taken. EACCES. EOPNOTSUPP: vectors of this type are
+ *	not compared by this metric. EINVAL: name, dim, type, metric, model.
  * VEXFS_IOC_COLLECTION_GET: in: id, or if that is 0 name; or with flag
  *	VEXFS_COLLECTION_NEXT the lowest id above `id`. Any user.
  *	ENOENT: there is none (or no more).
@@ -194,9 +201,11 @@ struct vexfs_mark {
  * for writing or be permitted to write it; to replace a record, also to write
  * the file that owns it now.
  *
- * Status: EINVAL: vector_len is not dim * 4; a NaN, an infinity; a sum of
+ * Status: EINVAL: vector_len is neither dim * 4 nor the length of a vector as
+ *	it is stored, which tells the two forms apart; a NaN, an infinity; a sum of
  *	squares over 2^125; a zero vector where the metric is cosine; off + len
- *	beyond 2^63; a value that the element type cannot hold; a version that
+ *	beyond 2^63; a value that the element type cannot hold (f16 rounds to the
+ *	nearest; int8 and binary take only what they hold exactly); a version that
  *	the file never had; a flag. EBADF: fd. EXDEV: fd is of another mount.
  *	EACCES, EPERM: see above. EEXIST: VEXFS_PUT_NEW and the key is there.
  *	EFAULT: vector. ENOSPC. EFBIG: the collection has 2^32 - 2 slots.
@@ -206,7 +215,7 @@ struct vexfs_mark {
  */
 struct vexfs_put_item {
 	__u64	key;
-	__u64	vector;		/* const float * */
+	__u64	vector;		/* const float *, or as it is stored */
 	__u32	vector_len;	/* in bytes */
 	__s32	fd;		/* the owner; -1: the descriptor of the call */
 	__u64	off;		/* byte range; 0,0: the whole file */
@@ -250,7 +259,8 @@ struct vexfs_record {
  * The owner must be readable and reachable, as for a search.
  *
  * ENOENT: no such collection, key, or not for this caller.
- * EINVAL: vector_len is neither 0 nor dim * 4.
+ * EINVAL: vector_len is neither 0 nor dim * 4 (f32) nor the length of a vector
+ *	as it is stored.
  */
 struct vexfs_get {
 	__u32	size;
@@ -258,7 +268,7 @@ struct vexfs_get {
 	__u32	collection;	/* in: id */
 	__u32	vector_len;	/* in: bytes at vector */
 	__u64	key;		/* in */
-	__u64	vector;		/* in: float * */
+	__u64	vector;		/* in: float *, or as it is stored */
 	struct vexfs_record record;	/* out */
 };
 

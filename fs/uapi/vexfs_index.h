@@ -20,8 +20,9 @@
  *	before the call. ENOENT: there is none. ETIMEDOUT: timeout_ms are over;
  *	the structure is filled all the same. ECANCELED: it was dropped.
  * VEXFS_INDEX_VERIFY: looks at every node and walks along all edges. What is
- *	wrong is told, and corrected by the next scrub or rebuild; nothing is
- *	changed. Records that come and go meanwhile are not counted as wrong.
+ *	wrong is told, and corrected by the next scrub or rebuild; nodes that no
+ *	path leads to are attached soon after. The call itself changes nothing.
+ *	Records that come and go meanwhile are not counted as wrong.
  *	EAGAIN: it is being built, or changes all the time.
  *
  * CREATE, DROP and REBUILD need to be the collection's owner or CAP_FOWNER;

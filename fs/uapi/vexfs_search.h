@@ -32,6 +32,9 @@
  * With VEXFS_SEARCH_WITHIN a hit's score (of the query, not the fused one) is
  * `radius` or better.
  *
+ * With VEXFS_SEARCH_STORED queries are given as the collection stores vectors
+ * (see vexfs.h), one after the other.
+ *
  * With VEXFS_SEARCH_LIKE_KEY the query is the vector of the record `like_key`,
  * with VEXFS_SEARCH_LIKE_FILE queries are those of the file `like_fd`, in the
  * order of their slots and as many as `queries` says; `vectors` is not read, and
@@ -54,7 +57,6 @@
  * E2BIG: k above VEXFS_MAX_K, queries above VEXFS_MAX_QUERIES, ef, window;
  *	queries * k (or window), or a cursor's place with VEXFS_SEARCH_GROUP,
  *	above VEXFS_MAX_HITS; a filter above its limits.
- * EOPNOTSUPP: not in this kernel.
  */
 struct vexfs_search {
 	__u32	size;
@@ -92,6 +94,7 @@ struct vexfs_search {
 #define VEXFS_SEARCH_LIKE_FILE		0x40
 #define VEXFS_SEARCH_OTHERS		0x80
 #define VEXFS_SEARCH_PREPARED		0x100
+#define VEXFS_SEARCH_STORED		0x200	/* queries are as the collection stores vectors */
 
 #define VEXFS_RESULT_TRUNCATED		0x1	/* a budget was used up */
 #define VEXFS_RESULT_APPROXIMATE	0x2	/* an index chose what was compared */
@@ -148,13 +151,16 @@ struct vexfs_explain {
 #define VEXFS_PLAN_SLOTS		2	/* the vectors of slots that were known to be enough */
 #define VEXFS_PLAN_GRAPH		3	/* the index, and what is not in it yet */
 #define VEXFS_PLAN_GRAPH_SCAN		4	/* the same, then all: the index gave too few */
+#define VEXFS_PLAN_PREPARED		5	/* the vectors that a prepared filter may let in */
 
 /*
  * VEXFS_IOC_FILTER: verifies a filter and gives a descriptor for it, which can be
  * used on the same file system in place of the filter (VEXFS_SEARCH_PREPARED)
- * until it is closed. Any user. The result of the call is the descriptor.
+ * until it is closed. Any user. The result of the call is the descriptor. It
+ * remembers what it may let in, and is kept up to date: the hits are those of
+ * the filter itself, for whoever searches with it.
  *
- * EINVAL, E2BIG, EMFILE. EOPNOTSUPP: not in this kernel.
+ * EINVAL, E2BIG, EMFILE.
  *
  * A filter is a program for a machine with a stack: no jumps, each instruction
  * runs once. Values are numbers (wider than 64 bits, so that none overflows) and

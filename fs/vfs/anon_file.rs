@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The queue descriptor of an agent: a file without a file system behind it.
+//! Descriptors without a file system behind them: the queue of an agent, and prepared filters.
 
 use kernel::bindings::{file_operations, poll_table_struct};
 use kernel::ffi::c_char;
@@ -10,6 +10,9 @@ use kernel::uaccess::{UserPtr, UserSlice};
 use super::bindings;
 use super::table::Table;
 use crate::ops::staging::agent::Agent;
+use crate::ops::vector::Prepared;
+use core::ops::Deref;
+use core::ptr::NonNull;
 
 static QUEUE_OPS: Table<file_operations> = Table::new(file_operations {
     owner: super::mount::this_module(),
@@ -18,9 +21,42 @@ static QUEUE_OPS: Table<file_operations> = Table::new(file_operations {
     unlocked_ioctl: Some(ioctl),
     // Pointers in the structures are 64 bits wide: only the argument itself differs.
     compat_ioctl: Some(compat_ioctl),
-    release: Some(release),
+    release: Some(release::<Agent>),
     ..pin_init::zeroed()
 });
+
+static FILTER_OPS: Table<file_operations> = Table::new(file_operations {
+    owner: super::mount::this_module(),
+    release: Some(release::<Prepared>),
+    ..pin_init::zeroed()
+});
+
+/// Gives `what` a descriptor of its own in the current process.
+///
+/// # Safety
+///
+/// The table's `release` is [`release`] of this type, and its other functions take the files'
+/// private data for such a value.
+unsafe fn open<T>(
+    what: KBox<T>,
+    name: &'static CStr,
+    ops: &'static Table<file_operations>,
+    access: u32,
+) -> Result<c_int> {
+    let raw = KBox::into_raw(what);
+    let flags = (access | bindings::O_CLOEXEC) as c_int;
+    // SAFETY: The table is static and keeps the module loaded; the file owns the value from here
+    // on, and `release` frees it.
+    let fd = unsafe {
+        bindings::anon_inode_getfd(name.as_ptr().cast(), ops.as_ptr(), raw.cast(), flags)
+    };
+    if fd < 0 {
+        // SAFETY: The file was not made, so the value is ours still.
+        drop(unsafe { KBox::from_raw(raw) });
+        return Err(Error::from_errno(fd));
+    }
+    Ok(fd)
+}
 
 /// Gives `agent` a descriptor of its own in the current process.
 ///
@@ -28,24 +64,63 @@ static QUEUE_OPS: Table<file_operations> = Table::new(file_operations {
 ///
 /// `EMFILE`, `ENFILE`, `ENOMEM`.
 pub(crate) fn open_queue(agent: KBox<Agent>) -> Result<c_int> {
-    let raw = KBox::into_raw(agent);
-    let flags = (bindings::O_RDWR | bindings::O_CLOEXEC) as c_int;
-    // SAFETY: The table is static and keeps the module loaded; the file owns the agent from here
-    // on, and `release` frees it.
-    let fd = unsafe {
-        bindings::anon_inode_getfd(
-            c"[vexfs-queue]".as_ptr().cast(),
-            QUEUE_OPS.as_ptr(),
-            raw.cast(),
-            flags,
-        )
-    };
-    if fd < 0 {
-        // SAFETY: The file was not made, so the agent is ours still.
-        drop(unsafe { KBox::from_raw(raw) });
-        return Err(Error::from_errno(fd));
+    // SAFETY: The functions of this table take the data for an agent.
+    unsafe { open(agent, c"[vexfs-queue]", &QUEUE_OPS, bindings::O_RDWR) }
+}
+
+/// Gives a filter a descriptor of its own in the current process.
+///
+/// # Errors
+///
+/// `EMFILE`, `ENFILE`, `ENOMEM`.
+pub(crate) fn open_filter(filter: KBox<Prepared>) -> Result<c_int> {
+    // SAFETY: This table has no function but the one that frees it.
+    unsafe { open(filter, c"[vexfs-filter]", &FILTER_OPS, bindings::O_RDONLY) }
+}
+
+/// A filter that the caller named by a descriptor.
+///
+/// # Invariants
+///
+/// The file is one that [`open_filter`] made, and one reference is ours.
+pub(crate) struct FilterRef(NonNull<bindings::file>);
+
+impl FilterRef {
+    /// The filter of descriptor `fd`.
+    ///
+    /// # Errors
+    ///
+    /// `EBADF` if there is none.
+    pub(crate) fn get(fd: i32) -> Result<Self> {
+        let fd = u32::try_from(fd).map_err(|_| EBADF)?;
+        // SAFETY: It takes a reference, or returns null.
+        let file = NonNull::new(unsafe { bindings::fget(fd) }).ok_or(EBADF)?;
+        // SAFETY: The file is referenced; what its functions are does not change.
+        let ours = unsafe { core::ptr::eq((*file.as_ptr()).f_op, FILTER_OPS.as_ptr()) };
+        if !ours {
+            // SAFETY: The reference is ours and not used any more.
+            unsafe { bindings::fput(file.as_ptr()) };
+            return Err(EBADF);
+        }
+        // INVARIANT: Only `open_filter` makes files with these functions.
+        Ok(FilterRef(file))
     }
-    Ok(fd)
+}
+
+impl Deref for FilterRef {
+    type Target = Prepared;
+
+    fn deref(&self) -> &Prepared {
+        // SAFETY: By the type invariant the data is a filter, which lives as long as the file.
+        unsafe { &*(*self.0.as_ptr()).private_data.cast::<Prepared>() }
+    }
+}
+
+impl Drop for FilterRef {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::fput(self.0.as_ptr()) };
+    }
 }
 
 /// The agent of a queue descriptor.
@@ -118,9 +193,9 @@ unsafe extern "C" fn compat_ioctl(file: *mut bindings::file, cmd: c_uint, arg: c
 
 /// # Safety
 ///
-/// Called by the VFS, once, when nobody has the file open any more.
-unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
-    // SAFETY: `open_queue` put the box there, and nobody uses the file any more.
-    drop(unsafe { KBox::from_raw((*file).private_data.cast::<Agent>()) });
+/// Called by the VFS, once, when nobody has the file open any more; its private data is a `T`.
+unsafe extern "C" fn release<T>(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+    // SAFETY: `open` put the box there, and nobody uses the file any more.
+    drop(unsafe { KBox::from_raw((*file).private_data.cast::<T>()) });
     0
 }

@@ -16,6 +16,7 @@ use crate::libvexfs::{
     journal::{Store as _, Trans as _},
     Inode as Core,
 };
+use core::sync::atomic::Ordering;
 use kernel::prelude::*;
 
 /// What the VFS may be ahead in.
@@ -111,10 +112,15 @@ pub(crate) struct Stat {
 pub(crate) struct Saved(Attributes);
 
 impl VexInode {
-    /// The current time, at the file system's granularity.
+    /// The time of a change of this inode: of the clock's granularity, but later than its last change
+    /// if anybody has seen the time of that (`FS_MGTIME`).
+    ///
+    /// # Context
+    ///
+    /// The inode is locked for the change.
     pub(crate) fn now(&self) -> Time {
-        // SAFETY: The inode lives.
-        let now = unsafe { bindings::current_time(self.as_ptr()) };
+        // SAFETY: The inode lives, and nobody else changes its times.
+        let now = unsafe { bindings::vexfs_helper_inode_change_time(self.as_ptr()) };
         time(now.tv_sec, now.tv_nsec)
     }
 
@@ -127,6 +133,7 @@ impl VexInode {
             let old = bindings::vexfs_helper_i_nlink(raw);
             if old != core.nlink {
                 bindings::set_nlink(raw, core.nlink);
+                self.link_changes.fetch_add(1, Ordering::Relaxed);
             }
             bindings::inode_set_flags(raw, vfs_flags(core.flags), vfs_flags(u32::MAX));
         }
@@ -136,11 +143,18 @@ impl VexInode {
         }
     }
 
-    /// Shows the VFS how many blocks the inode has.
+    /// How often the number of links has changed since the inode is in core. With the core's lock
+    /// held it stands still.
+    pub(crate) fn link_changes(&self) -> u32 {
+        self.link_changes.load(Ordering::Relaxed)
+    }
+
+    /// Shows the VFS how many blocks the inode has, delayed ones included.
     pub(crate) fn show_blocks(&self, core: &Core) {
         // Tools take a file without blocks for one without data: one that is on tape shows a sector.
         let least = u64::from(core.state & STATE_OFFLINE != 0);
-        let sectors = core.blocks.saturating_mul(8).max(least);
+        let blocks = core.blocks.saturating_add(self.data().delayed());
+        let sectors = blocks.saturating_mul(8).max(least);
         // SAFETY: The inode lives; a torn read of the field does no harm.
         unsafe { (&raw mut (*self.as_ptr()).i_blocks).write_volatile(sectors) };
     }

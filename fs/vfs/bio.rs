@@ -22,6 +22,7 @@ use crate::libvexfs::journal::{tid_geq, Tid};
 use crate::ops::aops;
 use crate::vfs::bindings;
 use crate::vfs::inode::VexInode;
+use crate::vfs::sched;
 
 /// The workqueue of a mount on which ioends are completed.
 ///
@@ -122,6 +123,8 @@ pub(crate) struct DataState {
     room_wasted: AtomicU32,
     /// Descriptors that can write.
     writers: AtomicU32,
+    /// How many blocks are delayed. Changes only under the metadata lock held for write.
+    delayed: AtomicU64,
 }
 
 /// No size.
@@ -159,6 +162,7 @@ impl DataState {
             (&raw mut (*this).room).write(AtomicU64::new(NO_ROOM));
             (&raw mut (*this).room_wasted).write(AtomicU32::new(0));
             (&raw mut (*this).writers).write(AtomicU32::new(0));
+            (&raw mut (*this).delayed).write(AtomicU64::new(0));
         }
     }
 
@@ -265,6 +269,16 @@ impl DataState {
     /// Whether a descriptor that can write is open.
     pub(crate) fn has_writers(&self) -> bool {
         self.writers.load(Ordering::Acquire) != 0
+    }
+
+    /// Notes how many blocks are delayed. Call it with the metadata lock held for write.
+    pub(crate) fn set_delayed(&self, blocks: u64) {
+        self.delayed.store(blocks, Ordering::Release);
+    }
+
+    /// How many blocks are promised and have no place yet.
+    pub(crate) fn delayed(&self) -> u64 {
+        self.delayed.load(Ordering::Acquire)
     }
 
     /// Puts an ioend on the list and has it completed by the mount's queue.
@@ -379,13 +393,11 @@ unsafe fn finish(ioend: *mut bindings::iomap_ioend) {
         match bindings::blk_status_to_errno((*ioend).io_bio.bi_status) {
             0 => {
                 let unwritten = u32::from((*ioend).io_flags) & bindings::IOMAP_IOEND_UNWRITTEN != 0;
-                match aops::finish_write(
-                    inode,
-                    (*ioend).io_offset as u64,
-                    (*ioend).io_size as u64,
-                    unwritten,
-                    false,
-                ) {
+                let (pos, len) = ((*ioend).io_offset as u64, (*ioend).io_size as u64);
+                // The data is on the medium, and in no place that anybody would find.
+                match sched::despite_no_memory(|| {
+                    aops::finish_write(inode, pos, len, unwritten, false)
+                }) {
                     Ok(()) => 0,
                     Err(e) => e.to_errno(),
                 }

@@ -126,7 +126,8 @@ impl Block {
         LockedBlock(self)
     }
 
-    fn number(&self) -> u64 {
+    /// Its number on the device.
+    pub(super) fn number(&self) -> u64 {
         // SAFETY: By the type invariant.
         unsafe { bindings::vexfs_helper_bh_blocknr(self.as_ptr()) }
     }

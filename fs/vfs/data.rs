@@ -7,6 +7,7 @@ use core::marker::PhantomData;
 use kernel::error::to_result;
 use kernel::prelude::*;
 
+use crate::ops::delay;
 use crate::vfs::bindings;
 use crate::vfs::inode::{InodeRef, VexInode};
 use crate::vfs::iomap::BLOCK;
@@ -152,6 +153,8 @@ impl VexInode {
         self.write_and_wait(first, last)?;
         // SAFETY: The inode lives; the caller holds the locks.
         unsafe { bindings::truncate_pagecache_range(self.as_ptr(), first as i64, last as i64) };
+        // Nothing, unless write-back met an error that somebody else was told of.
+        delay::forget(self, first / BLOCK, last / BLOCK + 1);
         Ok(())
     }
 

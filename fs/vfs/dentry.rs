@@ -76,6 +76,17 @@ impl IdMap {
         IdMap(idmap)
     }
 
+    /// The map that maps everybody to themselves.
+    pub(crate) fn identity() -> Self {
+        // SAFETY: It returns a static.
+        IdMap(unsafe { bindings::vexfs_helper_nop_idmap() })
+    }
+
+    /// Whether everybody is mapped to themselves.
+    pub(crate) fn is_identity(self) -> bool {
+        core::ptr::eq(self.0, Self::identity().0)
+    }
+
     /// The map.
     pub(crate) fn as_ptr(&self) -> *mut bindings::mnt_idmap {
         self.0

@@ -118,11 +118,31 @@ unsafe extern "C" fn page_mkwrite(vmf: *mut bindings::vm_fault) -> vm_fault_t {
     // SAFETY: The mapping holds its file, the file its inode, the inode its super block, for the
     // whole call.
     unsafe {
-        let inode = bindings::vexfs_helper_vmf_inode(vmf);
-        let sb = (*inode).i_sb;
-        let mapping = (*inode).i_mapping;
+        let raw = bindings::vexfs_helper_vmf_inode(vmf);
+        let inode = VexInode::from_raw(raw);
+        if inode.is_immutable() {
+            return SIGBUS;
+        }
+        let sb = (*raw).i_sb;
         bindings::vexfs_helper_sb_start_pagefault(sb);
         bindings::file_update_time(bindings::vexfs_helper_vmf_file(vmf));
+        let mut answer = make_writable(vmf, inode);
+        // More may be promised than is needed in the end.
+        if answer == SIGBUS && inode.mount().place_delayed() {
+            answer = make_writable(vmf, inode);
+        }
+        bindings::vexfs_helper_sb_end_pagefault(sb);
+        answer
+    }
+}
+
+/// # Safety
+///
+/// As [`page_mkwrite`]; `inode` is the mapped file's.
+unsafe fn make_writable(vmf: *mut bindings::vm_fault, inode: &VexInode) -> vm_fault_t {
+    // SAFETY: By this function's own requirement.
+    unsafe {
+        let mapping = (*inode.as_ptr()).i_mapping;
         // The kernel may map all of a large folio for writing at the first fault on one of its pages.
         let folio = bindings::vexfs_helper_vmf_folio(vmf);
         let pos = Fault(vmf).pos();
@@ -132,12 +152,11 @@ unsafe extern "C" fn page_mkwrite(vmf: *mut bindings::vm_fault) -> vm_fault_t {
         // Who describes the contents (archives, embeds) takes this lock exclusively while he marks
         // them and writes them back, so the check and the change are one to him.
         bindings::vexfs_helper_filemap_invalidate_lock_shared(mapping);
-        let answer = match file::before_change(VexInode::from_raw(inode), start, end) {
+        let answer = match file::before_change(inode, start, end) {
             Ok(()) => bindings::iomap_page_mkwrite(vmf, WRITE_OPS.as_ptr(), core::ptr::null_mut()),
             Err(e) => fault_of(e),
         };
         bindings::vexfs_helper_filemap_invalidate_unlock_shared(mapping);
-        bindings::vexfs_helper_sb_end_pagefault(sb);
         answer
     }
 }

@@ -41,6 +41,10 @@ pub(crate) unsafe extern "C" fn fiemap(
             Kind::Hole => return Ok(true),
             Kind::Written(phys) => (phys << BLOCK_SHIFT, 0),
             Kind::Unwritten(phys) => (phys << BLOCK_SHIFT, bindings::FIEMAP_EXTENT_UNWRITTEN),
+            Kind::Delayed => (
+                0,
+                bindings::FIEMAP_EXTENT_UNKNOWN | bindings::FIEMAP_EXTENT_DELALLOC,
+            ),
             Kind::Elsewhere => (0, bindings::FIEMAP_EXTENT_UNKNOWN),
         };
         let last = if last {

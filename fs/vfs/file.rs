@@ -270,7 +270,15 @@ impl<'a> Request<'a> {
     }
 
     /// The VFS's checks of a write: limits, O_APPEND. 0: nothing to write.
+    ///
+    /// # Errors
+    ///
+    /// The VFS's; `EPERM` if the file was made immutable after it was opened, which the VFS leaves
+    /// to file systems.
     pub(crate) fn generic_checks(&mut self) -> Result<usize> {
+        if self.inode().is_immutable() {
+            return Err(EPERM);
+        }
         // SAFETY: The request lives and its inode is locked.
         to_count(unsafe { bindings::generic_write_checks(self.iocb, self.iter) })
     }

@@ -7,13 +7,16 @@
 //! computed then.
 
 use super::{bindings, fpu, index_pages::Region, simd};
-use crate::libvexfs::errno::eopnotsupp;
 use crate::libvexfs::vector::index::{
-    rotation, Arithmetic, Edge, Expansion, Query, Shape, DEGREE, FARTHEST,
+    bits, rotation, Arithmetic, Bound, Edge, Expansion, Query, Shape, DEGREE, FARTHEST,
 };
-use crate::libvexfs::vector::{Element, Metric};
+use crate::libvexfs::vector::Element;
 use kernel::prelude::*;
 
+/// Queries come as f32, whatever the collection stores.
+const F32: u32 = bindings::VEXFS_TYPE_F32;
+/// Products are compared in one coordinate more.
+const IP: u32 = bindings::VEXFS_METRIC_IP;
 /// Of expansions, which have all the same length, one in so many slots is measured.
 const MEASURED: u32 = 16;
 
@@ -34,6 +37,8 @@ struct RawExpand {
     build: u32,
     slot: u32,
     limit: u32,
+    metric: u32,
+    bound: u32,
 }
 
 /// `struct VexfsEdge` of `fs/simd/graph.rs`.
@@ -75,12 +80,15 @@ extern "C" {
         level: u32,
     );
     fn vexfs_simd_edge(edge: *mut RawEdge);
-    fn vexfs_simd_scale(vector: *const u8, dim: u32, elem: u32, normalise: u32) -> u32;
+    fn vexfs_simd_scale(vector: *const u8, dim: u32, elem: u32, metric: u32) -> u32;
+    fn vexfs_simd_aim(query: *mut u32, dim: u32, bound: u32);
     fn vexfs_simd_unpack(
         vector: *const u8,
         dim: u32,
         elem: u32,
+        metric: u32,
         scale: u32,
+        bound: u32,
         to: *mut u32,
         level: u32,
     );
@@ -106,33 +114,23 @@ pub(crate) struct GraphKernels {
     metric: u32,
     level: u32,
     signs: KVVec<u32>,
+    bound: Bound,
 }
 
 impl GraphKernels {
-    /// For a shape; `seed` is that of the rotation.
+    /// For a shape; `seed` is that of the rotation, `bound` what [`Bound`] was.
     ///
     /// # Errors
     ///
-    /// `EOPNOTSUPP` if the metric has no graph, `EINVAL` if the element has another size than the
-    /// shape says, `ENOMEM`.
-    pub(crate) fn new(
-        shape: &Shape,
-        element: Element,
-        metric: Metric,
-        seed: u64,
-    ) -> Result<GraphKernels> {
-        if metric == Metric::Ip {
-            return Err(eopnotsupp());
-        }
-        if element.size() != shape.element {
-            return Err(EINVAL);
-        }
+    /// `ENOMEM`.
+    pub(crate) fn new(shape: &Shape, seed: u64, bound: u32) -> Result<GraphKernels> {
         Ok(GraphKernels {
             shape: *shape,
-            elem: element as u32,
-            metric: metric as u32,
+            elem: shape.element as u32,
+            metric: shape.metric as u32,
             level: simd::level(),
             signs: rotation::signs(shape, seed)?,
+            bound: Bound::new(bound),
         })
     }
 
@@ -171,6 +169,8 @@ impl GraphKernels {
             build: shape.build,
             slot,
             limit,
+            metric: self.metric,
+            bound: query.bound,
         };
         // SAFETY: The query was checked, the node is the caller's promise. The level was found out
         // when `self` was made.
@@ -191,21 +191,36 @@ impl Arithmetic<Region> for &GraphKernels {
         }
         let to = prepared.as_mut_ptr();
         // SAFETY: The lengths were checked.
-        let prepare = || unsafe { simd::vexfs_simd_prepare(vector.as_ptr(), dim, metric, to) };
-        match fpu::section(prepare) {
-            u32::MAX => Err(EINVAL),
-            _ => Ok(()),
+        let prepare = || unsafe { simd::vexfs_simd_prepare(vector.as_ptr(), dim, F32, metric, to) };
+        if fpu::section(prepare) == u32::MAX {
+            return Err(EINVAL);
         }
+        if metric == IP {
+            self.aim(prepared);
+        }
+        Ok(())
     }
 
     fn scale(&self, stored: &[u8]) -> u32 {
         if stored.len() != self.shape.vector() {
             return 0;
         }
-        let normalise = u32::from(self.metric == bindings::VEXFS_METRIC_COSINE);
-        let (dim, elem) = (self.shape.dim, self.elem);
+        let (dim, elem, metric) = (self.shape.dim, self.elem, self.metric);
         // SAFETY: The length was checked.
-        fpu::section(|| unsafe { vexfs_simd_scale(stored.as_ptr(), dim, elem, normalise) })
+        fpu::section(|| unsafe { vexfs_simd_scale(stored.as_ptr(), dim, elem, metric) })
+    }
+
+    fn aim(&self, prepared: &mut [u32]) {
+        let (dim, bound) = (self.shape.dim.next_multiple_of(8), self.bound.get());
+        if prepared.len() == dim as usize + 8 {
+            let query = prepared.as_mut_ptr();
+            // SAFETY: The length was checked.
+            fpu::section(|| unsafe { vexfs_simd_aim(query, dim, bound) });
+        }
+    }
+
+    fn bound(&self) -> &Bound {
+        &self.bound
     }
 
     fn unpack(&self, stored: &[u8], scale: u32, prepared: &mut [u32]) {
@@ -213,30 +228,44 @@ impl Arithmetic<Region> for &GraphKernels {
         if stored.len() != shape.vector() || prepared.len() != shape.prepared() {
             return;
         }
-        let (dim, elem, level) = (shape.dim, self.elem, self.level);
-        let to = prepared.as_mut_ptr();
+        let (dim, elem, metric, level) = (shape.dim, self.elem, self.metric, self.level);
+        if metric == IP {
+            self.bound.raise(scale);
+        }
+        let (from, to, bound) = (stored.as_ptr(), prepared.as_mut_ptr(), self.bound.get());
         // SAFETY: The lengths were checked.
-        fpu::section(|| unsafe { vexfs_simd_unpack(stored.as_ptr(), dim, elem, scale, to, level) });
+        fpu::section(|| unsafe {
+            vexfs_simd_unpack(from, dim, elem, metric, scale, bound, to, level);
+        });
     }
 
     fn rotate(&self, prepared: &[u32], rotated: &mut [u32]) {
-        let (dim, padded) = (self.shape.dim, self.shape.padded());
-        if prepared.len() != self.shape.prepared() || rotated.len() != padded {
+        let (dim, padded) = (self.shape.prepared(), self.shape.padded());
+        if prepared.len() != dim || rotated.len() != padded {
             return;
+        }
+        if self.shape.element == Element::Binary {
+            return bits::widen(prepared, rotated);
         }
         let (from, signs) = (prepared.as_ptr(), self.signs.as_ptr());
         let (to, level) = (rotated.as_mut_ptr(), self.level);
         // SAFETY: The lengths were checked; the signs are as many as a rotation takes.
-        fpu::section(|| unsafe { vexfs_simd_rotate(from, dim, signs, padded as u32, to, level) });
+        fpu::section(|| unsafe {
+            vexfs_simd_rotate(from, dim as u32, signs, padded as u32, to, level)
+        });
     }
 
     fn table(&self, rotated: &[u32], table: &mut [u8]) -> (u32, u32) {
-        let (padded, bits) = (self.shape.padded(), self.shape.bits);
+        let padded = self.shape.padded();
         if rotated.len() != padded || table.len() != padded * 4 {
             return (0, 0);
         }
+        if self.shape.element == Element::Binary {
+            return bits::table(rotated, table);
+        }
         let mut scalars = [0; 2];
         let (from, to, level) = (rotated.as_ptr(), table.as_mut_ptr(), self.level);
+        let bits = self.shape.bits;
         let out = scalars.as_mut_ptr();
         // SAFETY: The lengths were checked.
         fpu::section(|| unsafe { vexfs_simd_table(from, padded as u32, bits, to, out, level) });
@@ -280,6 +309,9 @@ impl Arithmetic<Region> for &GraphKernels {
         if !vectors || !room {
             return;
         }
+        if self.shape.element == Element::Binary {
+            return bits::edge(from, to, edge);
+        }
         let mut job = RawEdge {
             from: from.as_ptr(),
             rotated: rotated.as_ptr(),
@@ -287,7 +319,7 @@ impl Arithmetic<Region> for &GraphKernels {
             signs: self.signs.as_ptr(),
             room: edge.room.as_mut_ptr(),
             code: edge.code.as_mut_ptr(),
-            dim: self.shape.dim,
+            dim: prepared as u32,
             padded: padded as u32,
             bits: self.shape.bits,
             level: self.level,

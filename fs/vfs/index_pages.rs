@@ -158,8 +158,6 @@ pub(crate) struct IndexPages<'a> {
     read: Cell<u64>,
     missed: Cell<u64>,
     damaged: Cell<u64>,
-    /// Slots that were prefetched last.
-    ahead: Cell<[u32; 2]>,
     /// Is told of bytes that are going to be written.
     note: Option<&'a Note<'a>>,
 }
@@ -176,7 +174,6 @@ impl<'a> IndexPages<'a> {
             read: Cell::new(0),
             missed: Cell::new(0),
             damaged: Cell::new(0),
-            ahead: Cell::new([u32::MAX; 2]),
             note: None,
         }
     }
@@ -259,13 +256,19 @@ impl Pages for IndexPages<'_> {
     }
 
     fn prefetch(&self, slot: u32) {
-        let [last, before] = self.ahead.get();
-        if slot == last || slot == before {
-            return;
+        let (pos, length) = (self.shape.offset(slot), self.shape.ahead());
+        self.file.prefetch(pos, length);
+    }
+
+    fn prefetch_some(&self, slots: &[u32], later: &[u32]) {
+        // To find a page means to wait for memory, if it was not said before that it is looked for.
+        let several = if slots.len() > 1 { slots } else { &[] };
+        for slot in Iterator::chain(several.iter(), later) {
+            self.file.prefetch_entry(self.shape.offset(*slot));
         }
-        self.ahead.set([slot, last]);
-        let length = self.shape.image().min(self.shape.stored());
-        self.file.prefetch(self.shape.offset(slot), length);
+        for slot in slots {
+            self.prefetch(*slot);
+        }
     }
 
     fn copy(&self, block: &Region, at: usize, to: &mut [u8]) {

@@ -10,6 +10,7 @@ use super::{
     acl::Inherited,
     bindings,
     bio::{DataState, IoendQueue},
+    core_lock::{CoreLock, Locked},
     dentry::IdMap,
     store::Store,
     super_block::{Mount, SuperBlock},
@@ -17,6 +18,7 @@ use super::{
 };
 use crate::libvexfs::{
     errno::estale,
+    extent::Delayed,
     format::inode::{ROOT_LEN, S_IFDIR, S_IFMT, S_IFREG},
     format::Time,
     journal::Tid,
@@ -25,7 +27,7 @@ use crate::libvexfs::{
 use core::{
     ops::Deref,
     ptr::NonNull,
-    sync::atomic::{AtomicPtr, Ordering},
+    sync::atomic::{AtomicPtr, AtomicU32, Ordering},
 };
 use kernel::{prelude::*, types::Opaque};
 
@@ -36,8 +38,9 @@ use kernel::{prelude::*, types::Opaque};
 /// Lies in an object of [`CACHE`] that [`alloc_inode`] initialised.
 #[repr(C)]
 pub(crate) struct VexInode {
-    core: PinnedRwSemaphore<Core>,
+    core: PinnedRwSemaphore<Locked>,
     data: DataState,
+    pub(super) link_changes: AtomicU32,
     raw: Opaque<bindings::inode>,
 }
 
@@ -89,8 +92,8 @@ impl VexInode {
 
     /// The metadata. Take it after a transaction was begun, never the other way round, and hold it
     /// across nothing that may wait for another operation.
-    pub(crate) fn core(&self) -> &PinnedRwSemaphore<Core> {
-        &self.core
+    pub(crate) fn core(&self) -> CoreLock<'_> {
+        CoreLock::new(self, &self.core)
     }
 
     /// What the file data needs.
@@ -155,6 +158,13 @@ impl VexInode {
     /// Whether it is a regular file.
     pub(crate) fn is_regular(&self) -> bool {
         self.mode() & S_IFMT == S_IFREG
+    }
+
+    /// Whether nothing may change it, not even through a descriptor from before it was made so.
+    pub(crate) fn is_immutable(&self) -> bool {
+        // SAFETY: The inode lives; flags change one word at a time.
+        let flags = unsafe { (&raw const (*self.as_ptr()).i_flags).read_volatile() };
+        flags & bindings::S_IMMUTABLE != 0
     }
 
     /// The links.
@@ -240,7 +250,7 @@ impl VexInode {
         self.show(&core);
         // SAFETY: As above.
         unsafe { super::tables::set_ops(raw, core.mode, core.rdev) };
-        *self.core.write() = core;
+        self.core.write().core = core;
     }
 
     /// The inode with number `ino`, read if it is not in core. With a generation only that very
@@ -383,11 +393,6 @@ impl NewInode {
     /// The access control lists that it inherits.
     pub(crate) fn acls(&self) -> &Inherited {
         &self.1
-    }
-
-    /// The current time, at the file system's granularity.
-    pub(crate) fn now(&self) -> Time {
-        self.0.now()
     }
 
     /// Gives the inode its number and enters it, locked, where lookups by number find it. Waits for
@@ -566,8 +571,13 @@ pub(super) unsafe extern "C" fn alloc_inode(
     // SAFETY: The object is as large as a VexInode, and nobody else has it. The VFS's part was
     // initialised by the constructor and, if the object was used before, left in that state.
     unsafe {
-        PinnedRwSemaphore::init(&raw mut (*object).core, BLANK);
+        let blank = Locked {
+            core: BLANK,
+            delayed: Delayed::new(),
+        };
+        PinnedRwSemaphore::init(&raw mut (*object).core, blank);
         DataState::init(&raw mut (*object).data);
+        (&raw mut (*object).link_changes).write(AtomicU32::new(0));
         Opaque::cast_into(&raw const (*object).raw)
     }
 }
@@ -577,7 +587,8 @@ pub(super) unsafe extern "C" fn alloc_inode(
 /// Called by the VFS, after a grace period, with an inode that [`alloc_inode`] returned.
 pub(super) unsafe extern "C" fn free_inode(inode: *mut bindings::inode) {
     // SAFETY: The inode lies in a VexInode, to which nobody refers any more. Nothing in it needs
-    // to be dropped: the core is plain data, the lists of the data state are empty.
+    // to be dropped: the core is plain data, its delayed blocks have no memory since eviction let
+    // the last of them go, the lists of the data state are empty.
     unsafe {
         let object = kernel::container_of!(Opaque::cast_from(inode), VexInode, raw);
         bindings::kmem_cache_free(CACHE.load(Ordering::Acquire), object.cast_mut().cast());

@@ -150,6 +150,7 @@ impl InternalFile {
             report: false,
             direct: false,
             ahead: false,
+            delay: false,
         };
         let extent = aops::allocate(&self.0, &want)?;
         let mapped = ((extent.first + extent.count) << BLOCK_SHIFT).saturating_sub(pos);
@@ -260,6 +261,13 @@ impl InternalFile {
             return Err(estale());
         }
         read_folio(self.mapping(), index)
+    }
+
+    /// Says that the page of byte `pos` will be looked for.
+    pub(super) fn prefetch_entry(&self, pos: u64) {
+        let index = (pos >> BLOCK_SHIFT) as usize;
+        // SAFETY: The mapping is that of an inode that we hold.
+        unsafe { bindings::vexfs_helper_mapping_prefetch_entry(self.mapping(), index) };
     }
 
     /// Says that `len` bytes at `pos` will be wanted soon. Does not wait.

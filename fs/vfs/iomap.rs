@@ -13,6 +13,7 @@ use core::ffi::c_int;
 use kernel::prelude::*;
 
 use crate::ops::aops::{self, Extent, Kind, Want};
+use crate::ops::delay;
 use crate::vfs::bindings;
 use crate::vfs::bio;
 use crate::vfs::inode::VexInode;
@@ -30,10 +31,11 @@ pub(crate) static READ_OPS: Table<bindings::iomap_ops> = Table::new(bindings::io
     iomap_next: None,
 });
 
-/// Maps for buffered writes, write faults and zeroing: holes are allocated, except to be zeroed.
+/// Maps for buffered writes, write faults and zeroing: holes are promised blocks, or allocated,
+/// except to be zeroed.
 pub(crate) static WRITE_OPS: Table<bindings::iomap_ops> = Table::new(bindings::iomap_ops {
     iomap_begin: Some(write_begin),
-    iomap_end: None,
+    iomap_end: Some(write_end),
     iomap_next: None,
 });
 
@@ -71,6 +73,9 @@ fn errno(r: Result) -> c_int {
 /// Only a plain write through a descriptor says that more may follow.
 const NOT_AHEAD: u32 = bindings::IOMAP_DIRECT | bindings::IOMAP_FAULT | bindings::IOMAP_ZERO;
 
+/// What does not go to the page cache, or takes no blocks.
+const NOT_DELAYED: u32 = bindings::IOMAP_DIRECT | bindings::IOMAP_ZERO;
+
 /// Turns iomap's flags into what we want to know of them.
 fn want(pos: i64, len: i64, flags: u32) -> Want {
     let (pos, len) = (pos.max(0) as u64, len.max(1) as u64);
@@ -86,6 +91,7 @@ fn want(pos: i64, len: i64, flags: u32) -> Want {
         report: flags & bindings::IOMAP_REPORT != 0,
         direct: flags & bindings::IOMAP_DIRECT != 0,
         ahead: flags & (bindings::IOMAP_WRITE | NOT_AHEAD) == bindings::IOMAP_WRITE,
+        delay: flags & (bindings::IOMAP_WRITE | NOT_DELAYED) == bindings::IOMAP_WRITE,
     }
 }
 
@@ -95,8 +101,8 @@ fn fill(inode: &VexInode, map: &mut bindings::iomap, extent: &Extent, flags: u32
         Kind::Hole => (bindings::IOMAP_HOLE, u64::MAX),
         Kind::Written(phys) => (bindings::IOMAP_MAPPED, phys << BLOCK_SHIFT),
         Kind::Unwritten(phys) => (bindings::IOMAP_UNWRITTEN, phys << BLOCK_SHIFT),
-        // Only reports get here: data, somewhere else.
-        Kind::Elsewhere => (bindings::IOMAP_DELALLOC, u64::MAX),
+        // Of what lies elsewhere only reports get here: data.
+        Kind::Delayed | Kind::Elsewhere => (bindings::IOMAP_DELALLOC, u64::MAX),
     };
     map.type_ = kind as u16;
     map.addr = addr;
@@ -120,7 +126,14 @@ unsafe extern "C" fn read_begin(
 ) -> c_int {
     // SAFETY: iomap passes a live inode and its own mapping, exclusively ours for the call.
     let (inode, map) = unsafe { (VexInode::from_raw(inode), &mut *map) };
-    errno(aops::lookup(inode, &want(pos, len, flags)).map(|extent| fill(inode, map, &extent, 0)))
+    let want = want(pos, len, flags);
+    errno(aops::lookup(inode, &want).map(|mut extent| {
+        // A map was written to after direct I/O had the page cache written back.
+        if want.direct && extent.kind == Kind::Delayed {
+            extent.kind = Kind::Hole;
+        }
+        fill(inode, map, &extent, 0);
+    }))
 }
 
 /// # Safety
@@ -153,6 +166,63 @@ unsafe extern "C" fn write_begin(
         }
         fill(inode, map, &extent, flags);
     }))
+}
+
+/// Takes back what was promised for bytes that were not written.
+///
+/// # Safety
+///
+/// Called by iomap after it used a mapping that [`write_begin`] made.
+unsafe extern "C" fn write_end(
+    inode: *mut bindings::inode,
+    pos: i64,
+    len: i64,
+    written: isize,
+    flags: u32,
+    map: *mut bindings::iomap,
+) -> c_int {
+    // SAFETY: The mapping is iomap's.
+    let (kind, map_flags) = unsafe { (u32::from((*map).type_), u32::from((*map).flags)) };
+    let promised = kind == bindings::IOMAP_DELALLOC && map_flags & bindings::IOMAP_F_NEW != 0;
+    // A fault fails before it has a promise, or not at all.
+    if !promised || flags & bindings::IOMAP_FAULT != 0 {
+        return 0;
+    }
+    let (pos, len, written) = (pos.max(0) as u64, len.max(0) as u64, written.max(0) as u64);
+    let start = match written {
+        0 => pos - pos % BLOCK,
+        _ => pos.saturating_add(written).div_ceil(BLOCK) * BLOCK,
+    };
+    let end = pos.saturating_add(len).div_ceil(BLOCK) * BLOCK;
+    if start >= end {
+        return 0;
+    }
+    let (start, end) = (start as i64, end as i64);
+    // SAFETY: iomap passes a live inode, locked for writing; no folio is locked. Whoever makes
+    // folios dirty is kept out while what is clean among these loses its promise.
+    unsafe {
+        let mapping = (*inode).i_mapping;
+        bindings::vexfs_helper_filemap_invalidate_lock(mapping);
+        bindings::iomap_write_delalloc_release(inode, start, end, flags, map, Some(punch));
+        bindings::vexfs_helper_filemap_invalidate_unlock(mapping);
+    }
+    0
+}
+
+/// # Safety
+///
+/// Called by `iomap_write_delalloc_release` with an inode of ours, perhaps with a folio locked.
+unsafe extern "C" fn punch(
+    inode: *mut bindings::inode,
+    pos: i64,
+    len: i64,
+    _map: *mut bindings::iomap,
+) {
+    // SAFETY: By this function's own requirement.
+    let inode = unsafe { VexInode::from_raw(inode) };
+    let (pos, end) = (pos.max(0) as u64, pos.saturating_add(len).max(0) as u64);
+    // A start within a block is the end of file, behind bytes that are dirty.
+    delay::forget(inode, pos.div_ceil(BLOCK), end.div_ceil(BLOCK));
 }
 
 /// Maps for zeroing: nothing is allocated, and of an unwritten extent only the dirty folios need to
@@ -292,15 +362,17 @@ unsafe extern "C" fn writeback_range(
     let covered = pos >= map.offset as u64 && pos - (map.offset as u64) < map.length;
     if !covered || pass.seq != inode.data().seq() {
         let want = want(pos as i64, i64::from(len), 0);
-        // The longest mapping that there is: the following folios use it too. Nothing takes blocks
-        // from under a locked dirty folio, so what is mapped here stays mapped until the folio's
-        // write is done.
-        match aops::lookup(
+        // The longest mapping that there is, or that is to be had: the following folios use it too.
+        // Nothing takes blocks from under a locked dirty folio, so what is mapped here stays mapped
+        // until the folio's write is done.
+        let dirty = want.count;
+        match delay::place(
             inode,
             &Want {
                 count: u64::MAX >> (BLOCK_SHIFT + 1),
                 ..want
             },
+            dirty,
         ) {
             Ok(extent) => {
                 pass.seq = extent.seq;

@@ -47,7 +47,7 @@ unsafe impl Sync for FsType {}
 
 static FS_TYPE: FsType = FsType(UnsafeCell::new(bindings::file_system_type {
     name: as_char_ptr_in_const_context(c"vexfs"),
-    fs_flags: (bindings::FS_REQUIRES_DEV | bindings::FS_ALLOW_IDMAP) as c_int,
+    fs_flags: (bindings::FS_REQUIRES_DEV | bindings::FS_ALLOW_IDMAP | bindings::FS_MGTIME) as c_int,
     init_fs_context: Some(init_fs_context),
     parameters: PARAMETERS.as_ptr().cast(),
     kill_sb: Some(kill_sb),

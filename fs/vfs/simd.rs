@@ -4,19 +4,29 @@
 //! called inside of FPU sections, numbers as bits.
 
 use super::{bindings, folio::FolioRef, fpu};
+use crate::libvexfs::vector::{room::zeroes, Collection, Element};
 use core::ops::Range;
 use kernel::prelude::*;
 
-/// Scores of no more elements than this in one FPU section, which keeps the section below 50
-/// microseconds: with AVX2.
-const BURST_AVX2: usize = 1 << 17;
+/// Scores of no more stored bytes than this in one FPU section, which keeps the section below 50
+/// microseconds: with AVX2, of f32.
+const BURST_AVX2: usize = 1 << 19;
 /// The same without.
-const BURST_PLAIN: usize = 1 << 14;
+const BURST_PLAIN: usize = 1 << 16;
+
+/// What a pair of a query and a vector costs besides its bytes, as a number of those.
+const PAIR: usize = 64;
 
 const LEVEL_PLAIN: u32 = 0;
 const LEVEL_AVX2: u32 = 1;
+const LEVEL_VNNI: u32 = 16;
+const LEVEL_POPCNT: u32 = 17;
 /// What the helper says of AVX2, FMA and F16C.
 const NEEDED: u32 = 3;
+/// Of AVX-512 F, BW and VL and of VNNI.
+const NEEDED_VNNI: u32 = 4 | 8;
+/// Of AVX-512 F, BW and VL and of VPOPCNTDQ.
+const NEEDED_POPCNT: u32 = 4 | 16;
 
 /// Prepared queries are filled up to a multiple of this many elements.
 pub(crate) const QUERY_PAD: usize = 8;
@@ -42,7 +52,13 @@ struct RawScan {
 // Floats are f32 bits here: the signatures have pointers and integers only.
 extern "C" {
     fn vexfs_simd_scan(scan: *const RawScan);
-    pub(super) fn vexfs_simd_prepare(from: *const u8, dim: u32, metric: u32, to: *mut u32) -> u32;
+    pub(super) fn vexfs_simd_prepare(
+        from: *const u8,
+        dim: u32,
+        elem: u32,
+        metric: u32,
+        to: *mut u32,
+    ) -> u32;
     fn vexfs_simd_encode(from: *const u8, dim: u32, elem: u32, metric: u32, to: *mut u8) -> u32;
     fn vexfs_simd_decode(from: *const u8, dim: u32, elem: u32, to: *mut u8);
     fn vexfs_simd_exact(
@@ -67,10 +83,25 @@ pub(super) fn level() -> u32 {
     }
 }
 
+/// The best one for a scan of vectors in this type.
+fn scan_level(element: Element) -> u32 {
+    // SAFETY: As above.
+    let simd = unsafe { bindings::vexfs_helper_cpu_simd() };
+    match element {
+        Element::Int8 if simd & NEEDED_VNNI == NEEDED_VNNI => LEVEL_VNNI,
+        Element::Binary if simd & NEEDED_POPCNT == NEEDED_POPCNT => LEVEL_POPCNT,
+        _ => level(),
+    }
+}
+
 /// Vectors of one shape: dimension, type, metric.
 #[derive(Clone, Copy)]
 pub(crate) struct Kernels {
     dim: u32,
+    /// Bytes of a vector as it is stored.
+    stored: usize,
+    /// Vectors that one FPU section takes with one query.
+    burst: usize,
     elem: u32,
     metric: u32,
     level: u32,
@@ -114,13 +145,29 @@ impl Queries {
 }
 
 impl Kernels {
-    /// For vectors of `dim` elements; `elem` and `metric` as the ABI numbers them.
-    pub(crate) fn new(dim: u32, elem: u32, metric: u32) -> Self {
+    /// For the vectors of a collection.
+    pub(crate) fn new(collection: &Collection) -> Self {
+        let (dim, element) = (collection.dim, collection.element);
+        let level = scan_level(element);
+        let bytes = match (level, element) {
+            (LEVEL_PLAIN, Element::F32) => BURST_PLAIN,
+            (LEVEL_PLAIN, Element::F16) => BURST_PLAIN / 2,
+            // A multiplication for each byte; bits are counted by eight bytes.
+            (LEVEL_PLAIN, Element::Int8) => BURST_PLAIN / 4,
+            (LEVEL_PLAIN, Element::Binary) => BURST_PLAIN,
+            (_, Element::F32) => BURST_AVX2,
+            (_, Element::F16 | Element::Int8 | Element::Binary) => BURST_AVX2 / 2,
+        };
+        let stored = collection.stride() as usize;
+        // What a pair costs besides its bytes is that of a few dozen.
+        let burst = bytes / (stored + PAIR);
         Kernels {
             dim,
-            elem,
-            metric,
-            level: level(),
+            stored,
+            burst,
+            elem: element as u32,
+            metric: collection.metric as u32,
+            level,
         }
     }
 
@@ -131,12 +178,7 @@ impl Kernels {
 
     /// Bytes of a vector as it is stored.
     fn stored(&self) -> usize {
-        self.dim as usize
-            * if self.elem == bindings::VEXFS_TYPE_F16 {
-                2
-            } else {
-                4
-            }
+        self.stored
     }
 
     /// Checks queries (f32, one after the other) and prepares them.
@@ -147,7 +189,7 @@ impl Kernels {
     pub(crate) fn prepare(&self, queries: &[u8]) -> Result<Queries> {
         let padded = (self.dim as usize).next_multiple_of(QUERY_PAD);
         let count = queries.len() / self.wide();
-        let mut prepared = KVVec::from_elem(0u32, padded * count, GFP_KERNEL)?;
+        let mut prepared = zeroes(padded * count)?;
         let mut norms = KVec::with_capacity(count, GFP_KERNEL)?;
         for (from, to) in queries
             .chunks_exact(self.wide())
@@ -155,7 +197,8 @@ impl Kernels {
         {
             // SAFETY: `from` has `dim` f32, `to` has `dim` rounded up.
             let norm = fpu::section(|| unsafe {
-                vexfs_simd_prepare(from.as_ptr(), self.dim, self.metric, to.as_mut_ptr())
+                let to = to.as_mut_ptr();
+                vexfs_simd_prepare(from.as_ptr(), self.dim, self.elem, self.metric, to)
             });
             if norm == u32::MAX {
                 return Err(EINVAL);
@@ -210,6 +253,24 @@ impl Kernels {
         Ok(())
     }
 
+    /// Checks a vector as it is stored, and widens it.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the collection cannot take it, or a length is wrong.
+    pub(crate) fn admit(&self, stored: &mut [u8], wide: &mut [u8]) -> Result {
+        // What is behind the last bit is no part of the vector.
+        let behind = match self.elem {
+            bindings::VEXFS_TYPE_BINARY => 8 * stored.len() as u32 - self.dim,
+            _ => 0,
+        };
+        if stored.last().is_some_and(|b| b.trailing_zeros() < behind) {
+            return Err(EINVAL);
+        }
+        self.decode(stored, wide)?;
+        self.encode(wide, stored)
+    }
+
     /// The true key of a query (f32, as the user gave it) and a stored vector.
     ///
     /// # Errors
@@ -245,12 +306,7 @@ impl Kernels {
 
     /// How many vectors one FPU section takes with so many queries.
     fn burst(&self, queries: usize) -> usize {
-        let elements = if self.level == LEVEL_AVX2 {
-            BURST_AVX2
-        } else {
-            BURST_PLAIN
-        };
-        (elements / (self.dim as usize * queries.max(1))).max(1)
+        (self.burst / queries.max(1)).max(1)
     }
 
     /// Gives pairs of queries and the vectors that lie in `folio` from byte `at` on
@@ -278,17 +334,21 @@ impl Kernels {
         count
     }
 
-    /// The same for one vector that was copied.
+    /// The same for vectors that were copied, and do not change.
     pub(crate) fn scan_copy(
         &self,
         queries: Chosen<'_>,
-        vector: &[u8],
+        vectors: &[u8],
+        count: usize,
         keys: &mut [u32],
         stride: usize,
-    ) {
-        if vector.len() == self.stored() {
-            self.scan(queries, vector.as_ptr(), 1, keys, stride);
+    ) -> usize {
+        let whole = vectors.len().checked_div(self.stored()).unwrap_or(0);
+        let count = count.min(whole).min(self.burst(queries.norms.len()));
+        if count > 0 {
+            self.scan(queries, vectors.as_ptr(), count, keys, stride);
         }
+        count
     }
 
     fn scan(

@@ -68,6 +68,35 @@ impl MountLink {
         drop(self.target.write());
     }
 
+    /// Waits until the file system is not frozen.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` if it is gone.
+    ///
+    /// # Context
+    ///
+    /// No lock held, and not inside of [`MountLink::with`]: `freeze_super` takes `s_umount` with
+    /// `sb_start_write` shut, and an unmount takes the link with `s_umount` held.
+    pub(crate) fn wait_for_thaw(&self) -> Result {
+        let sb = {
+            let target = self.target.read();
+            // SAFETY: The super block's killer cuts the link first, and `cut` waits for our guard.
+            if target.0.is_null() || !unsafe { bindings::vexfs_helper_sb_hold_active(target.0) } {
+                return Err(ENODEV);
+            }
+            target.0
+        };
+        // SAFETY: Our active reference keeps the super block alive and is given back once. If it is
+        // the last one, the unmount happens here: nothing is held that it waits for.
+        unsafe {
+            bindings::vexfs_helper_sb_start_write(sb);
+            bindings::vexfs_helper_sb_end_write(sb);
+            bindings::deactivate_super(sb);
+        }
+        Ok(())
+    }
+
     /// Waits until nobody uses the file system through the link, and lets nobody do it again.
     pub(crate) fn cut(&self) {
         self.cut.store(true, Ordering::Release);
@@ -80,25 +109,14 @@ pub(crate) struct WriteHeld<'a>(&'a SuperBlock);
 
 impl Drop for WriteHeld<'_> {
     fn drop(&mut self) {
-        // SAFETY: The super block is borrowed, and `hold_write` took the hold.
+        // SAFETY: The super block is borrowed, and `try_hold_write` took the hold.
         unsafe { bindings::vexfs_helper_sb_end_write(self.0.as_ptr()) };
     }
 }
 
 impl SuperBlock {
-    /// Waits until the file system is not frozen, and keeps it so. For those who write without the
-    /// VFS having seen to it.
-    ///
-    /// # Context
-    ///
-    /// No lock held that comes behind `sb_start_write`, and not inside of it.
-    pub(crate) fn hold_write(&self) -> WriteHeld<'_> {
-        // SAFETY: The super block is valid.
-        unsafe { bindings::vexfs_helper_sb_start_write(self.as_ptr()) };
-        WriteHeld(self)
-    }
-
-    /// The same without waiting: none if it is frozen, or is about to be.
+    /// Keeps the file system from being frozen, for those who write without the VFS having seen to
+    /// it. None if it is frozen, or is about to be.
     pub(crate) fn try_hold_write(&self) -> Option<WriteHeld<'_>> {
         // SAFETY: The super block is valid.
         let held = unsafe { bindings::vexfs_helper_sb_start_write_trylock(self.as_ptr()) };

@@ -5,6 +5,7 @@
 use super::{
     bindings,
     buffer::{Block, BlockMut},
+    hot_blocks::HotBlocks,
     jbd2::{self, Journal, RawHandle, Trigger},
     log, sched,
     super_block::SuperBlock,
@@ -13,7 +14,7 @@ use super::{
 use crate::libvexfs::{
     errno::euclean,
     journal::{self, Tid, BODY_SIZE},
-    quota::Caller,
+    quota::{Caller, Passing, Warning},
 };
 use core::sync::atomic::{AtomicU32, Ordering};
 use kernel::{error::to_result, prelude::*, sync::Arc, types::NotThreadSafe};
@@ -37,6 +38,7 @@ struct Device {
     // Dropped first: the journal uses the trigger, and the device.
     journal: Option<Journal>,
     trigger: Trigger,
+    hot: HotBlocks,
     sb: *mut bindings::super_block,
     seed: u32,
     range_locks: KVec<SpinLock<()>>,
@@ -81,6 +83,7 @@ impl Store {
         let device = Device {
             journal,
             trigger: Trigger::new(layout.seed),
+            hot: HotBlocks::new()?,
             sb,
             seed: layout.seed,
             range_locks,
@@ -256,6 +259,16 @@ impl Store {
         Ok(block)
     }
 
+    /// Reads a block that many will want.
+    fn read_hot_block(&self, bno: u64) -> Result<Block> {
+        if let Some(block) = self.0.hot.get(bno) {
+            return Ok(block);
+        }
+        let block = self.read_block(bno)?;
+        self.0.hot.hold(&block);
+        Ok(block)
+    }
+
     fn complain(&self, bno: u64, what: &str) {
         log::line(
             self.0.sb,
@@ -286,6 +299,10 @@ impl journal::Store for Store {
 
     fn read(&self, bno: u64) -> Result<Block> {
         self.read_block(bno)
+    }
+
+    fn read_interior(&self, bno: u64) -> Result<Block> {
+        self.read_hot_block(bno)
     }
 
     fn read_at(&self, bno: u64, off: usize, buf: &mut [u8]) -> Result {
@@ -353,6 +370,21 @@ impl journal::Store for Store {
             now: sched::real_seconds(),
         }
     }
+
+    fn quota_warn(&self, warning: Warning) {
+        // As the kernel's quota_send_warning numbers them: of inodes, of blocks.
+        let (inodes, blocks) = match warning.passing {
+            Passing::Hard => (1, 4),
+            Passing::GraceOver => (2, 5),
+            Passing::Soft => (3, 6),
+            Passing::BelowHard => (7, 9),
+            Passing::BelowSoft => (8, 10),
+        };
+        let what = if warning.inodes { inodes } else { blocks };
+        let (qtype, id) = (warning.qtype as u32, warning.id);
+        // SAFETY: By the device's invariant; the call only sends a message.
+        unsafe { bindings::vexfs_helper_quota_warn(self.0.sb, qtype, id, what) };
+    }
 }
 
 /// Keeps a freeze from completing.
@@ -414,6 +446,10 @@ impl journal::Trans for Handle {
         self.store.read_block(bno)
     }
 
+    fn read_interior(&mut self, bno: u64) -> Result<Block> {
+        self.store.read_hot_block(bno)
+    }
+
     fn modify(&mut self, bno: u64) -> Result<BlockMut> {
         Ok(BlockMut::new(self.access(bno)?))
     }
@@ -436,6 +472,7 @@ impl journal::Trans for Handle {
     fn forget(&mut self, bno: u64) -> Result {
         // Even a failure may have left a mark.
         self.dirtied = true;
+        self.store.0.hot.forget(bno);
         // SAFETY: By the device's invariant.
         let block = unsafe { Block::cached(self.store.0.sb, bno) };
         self.raw()?

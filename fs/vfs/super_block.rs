@@ -234,9 +234,29 @@ impl Mount {
         }
     }
 
+    /// Gives what is delayed its place: the nodes that were promised beside, for the worst case, are
+    /// free then. False if nothing is delayed.
+    ///
+    /// # Context
+    ///
+    /// No transaction open, no folio lock.
+    pub(crate) fn place_delayed(&self) -> bool {
+        if self.fs.promised_blocks() == 0 {
+            return false;
+        }
+        // SAFETY: The super block is valid and active: somebody is writing to it.
+        unsafe { bindings::vexfs_helper_write_back_for_space(self.sb().as_ptr()) };
+        true
+    }
+
     /// Runs an operation that needs space. If there seems to be none, files may have room that they
-    /// do not need, and blocks that were freed may still be waiting for the commit of what freed
-    /// them: takes that back, commits, and tries once more.
+    /// do not need, more may be promised than delayed blocks take, and blocks that were freed may
+    /// still be waiting for the commit of what freed them: takes that back, commits, and tries once
+    /// more.
+    ///
+    /// # Context
+    ///
+    /// No transaction open, no folio lock.
     pub(crate) fn with_space<T>(&self, mut f: impl FnMut() -> Result<T>) -> Result<T> {
         let first = f();
         match &first {
@@ -244,6 +264,7 @@ impl Mount {
             _ => return first,
         }
         room::reclaim(self);
+        self.place_delayed();
         self.fs.store.commit()?;
         f()
     }
@@ -292,6 +313,12 @@ impl SuperBlock {
     pub(crate) fn mounted_read_only(&self) -> bool {
         // SAFETY: The super block is valid.
         unsafe { bindings::vexfs_helper_sb_rdonly(self.as_ptr()) }
+    }
+
+    /// Whether times may be newer in core than what was logged, and nobody is told.
+    pub(crate) fn updates_times_lazily(&self) -> bool {
+        // SAFETY: The super block is valid.
+        unsafe { bindings::vexfs_helper_sb_lazytime(self.as_ptr()) }
     }
 
     /// Whether access control lists are to be used. Only for who mounts.

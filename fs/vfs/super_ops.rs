@@ -9,7 +9,7 @@ use super::{
     super_block::SuperBlock,
     table::Table,
 };
-use crate::ops::{evict, mount, room};
+use crate::ops::{delay, evict, mount, room};
 use kernel::prelude::*;
 
 /// The super block operations.
@@ -72,6 +72,7 @@ unsafe extern "C" fn evict_inode(inode: *mut bindings::inode) {
         VexInode::from_raw(inode)
     };
     if ours.is_live() {
+        delay::forget_from(ours, 0);
         room::forgotten(ours);
         let result = evict::free_unlinked(ours);
         let _ = ours.mount().judge(result);

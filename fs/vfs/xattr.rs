@@ -82,10 +82,14 @@ unsafe extern "C" fn set(
         let name = CStr::from_char_ptr(name).to_bytes();
         let value =
             (!value.is_null()).then(|| core::slice::from_raw_parts(value.cast::<u8>(), size));
-        let mode = match flags as u32 {
-            bindings::XATTR_CREATE => SetMode::Create,
-            bindings::XATTR_REPLACE => SetMode::Replace,
-            _ => SetMode::Any,
+        // With both, as in ext4 and XFS: nothing can be created and replaced.
+        let flags = flags as u32;
+        let mode = if flags & bindings::XATTR_CREATE != 0 {
+            SetMode::Create
+        } else if flags & bindings::XATTR_REPLACE != 0 {
+            SetMode::Replace
+        } else {
+            SetMode::Any
         };
         errno(xattr::set(
             VexInode::from_raw(inode),

@@ -2,6 +2,7 @@
 //! The command line: which names and commands there are, and the way from a command's result to the exit status.
 
 use crate::exit::Exit;
+use crate::finish::{finish, usage};
 use crate::output::Output;
 use crate::{
     agent, bench, collection, debug, dump, embed, fsck, import, index, info, mkfs, record, resize,
@@ -137,26 +138,4 @@ fn vexctl(args: Vec<OsString>) -> ExitCode {
         Command::Man(a) => shell::man(a, &out),
     };
     finish(result, &out)
-}
-
-/// Prints what clap has to say (help and version to stdout with 0, errors to stderr with `bad`).
-pub fn usage(e: &clap::Error, bad: Exit) -> ExitCode {
-    // The reader of a closed pipe has gone: there is nobody left to tell.
-    let _ = e.print();
-    if e.use_stderr() {
-        bad.into()
-    } else {
-        Exit::Ok.into()
-    }
-}
-
-/// Turns a command's result into the exit status, and prints its error if it has one.
-pub fn finish(result: anyhow::Result<Exit>, out: &Output) -> ExitCode {
-    match result {
-        Ok(exit) => exit.into(),
-        Err(e) => {
-            out.error(&e);
-            crate::error::exit_of(&e).into()
-        }
-    }
 }

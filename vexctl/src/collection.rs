@@ -2,6 +2,7 @@
 //! `vexctl collection`: create, list, show and drop collections of vectors.
 
 use crate::abi::vector as abi;
+use crate::error::usage;
 use crate::exit::Exit;
 use crate::mounted::{self, Mounted};
 use crate::output::Output;
@@ -36,9 +37,9 @@ struct CreateArgs {
     /// Numbers in a vector
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(abi::MAX_DIM)))]
     dim: u32,
-    /// How the distance of two vectors is measured
-    #[arg(long, value_enum, default_value_t = Metric::Cosine)]
-    metric: Metric,
+    /// How the distance of two vectors is measured [default: cosine, of binary vectors hamming]
+    #[arg(long, value_enum)]
+    metric: Option<Metric>,
     /// How the numbers are stored
     #[arg(long = "type", value_enum, default_value_t = Element::F32)]
     element: Element,
@@ -56,6 +57,8 @@ pub enum Metric {
     Cosine,
     /// Inner product: higher is better
     Ip,
+    /// Bits that differ: lower is better. Of binary vectors, and only those
+    Hamming,
 }
 
 impl Metric {
@@ -65,15 +68,18 @@ impl Metric {
             abi::METRIC_L2 => "l2",
             abi::METRIC_COSINE => "cosine",
             abi::METRIC_IP => "ip",
+            abi::METRIC_HAMMING => "hamming",
             _ => "unknown",
         }
     }
 
-    fn raw(self) -> u32 {
+    /// Its number in the ABI.
+    pub fn raw(self) -> u32 {
         match self {
             Metric::L2 => abi::METRIC_L2,
             Metric::Cosine => abi::METRIC_COSINE,
             Metric::Ip => abi::METRIC_IP,
+            Metric::Hamming => abi::METRIC_HAMMING,
         }
     }
 }
@@ -85,6 +91,10 @@ pub enum Element {
     F32,
     /// 2 bytes a number
     F16,
+    /// Integers from -128 to 127, a byte each
+    Int8,
+    /// Zeroes and ones, a bit each
+    Binary,
 }
 
 impl Element {
@@ -93,6 +103,8 @@ impl Element {
         match raw {
             abi::TYPE_F32 => "f32",
             abi::TYPE_F16 => "f16",
+            abi::TYPE_INT8 => "int8",
+            abi::TYPE_BINARY => "binary",
             _ => "unknown",
         }
     }
@@ -101,6 +113,8 @@ impl Element {
         match self {
             Element::F32 => abi::TYPE_F32,
             Element::F16 => abi::TYPE_F16,
+            Element::Int8 => abi::TYPE_INT8,
+            Element::Binary => abi::TYPE_BINARY,
         }
     }
 }
@@ -170,13 +184,23 @@ impl Shown {
 pub fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     match args.command {
         Command::Create(a) => {
+            let metric = a.metric.unwrap_or(match a.element {
+                Element::Binary => Metric::Hamming,
+                _ => Metric::Cosine,
+            });
+            if (a.element == Element::Binary) != (metric == Metric::Hamming) {
+                return Err(usage(match a.element {
+                    Element::Binary => "binary vectors are compared by --metric hamming only",
+                    _ => "--metric hamming is for --type binary only",
+                }));
+            }
             let mounted = Mounted::open(&a.mount)?;
             let made = mounted.create_collection(
                 &a.name,
                 &a.model,
                 a.dim,
                 a.element.raw(),
-                a.metric.raw(),
+                metric.raw(),
             )?;
             out.result(&Shown::from(made), |c| {
                 format!(

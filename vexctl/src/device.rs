@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Devices and images as mkfs, fsck and info open them.
+//! Devices and images as mkfs, fsck and info open them, and how their sizes and labels are written.
 
 use crate::error::HintExt;
 use anyhow::{bail, Context, Result};
@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use vexfs::disk::FileDisk;
+use vexfs::libvexfs::journal::BLOCK_SIZE;
 
 /// Why a device is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,6 +226,26 @@ pub fn size_text(bytes: u64) -> String {
     format!("{value:.1} PiB")
 }
 
+/// A label as text; it may have been made by other tools, so anything goes.
+pub fn label_text(label: &[u8; 64]) -> String {
+    let end = label.iter().position(|b| *b == 0).unwrap_or(label.len());
+    String::from_utf8_lossy(&label[..end]).into_owned()
+}
+
+/// A number of blocks, or of bytes with a suffix.
+pub fn parse_blocks(text: &str) -> Result<u64, String> {
+    let bad = || format!("'{text}' is no number of blocks");
+    let (number, shift) = match text.as_bytes().last() {
+        Some(b'k' | b'K') => (&text[..text.len() - 1], 10),
+        Some(b'm' | b'M') => (&text[..text.len() - 1], 20),
+        Some(b'g' | b'G') => (&text[..text.len() - 1], 30),
+        Some(b't' | b'T') => (&text[..text.len() - 1], 40),
+        _ => return text.parse().map_err(|_| bad()),
+    };
+    let number: u64 = number.parse().map_err(|_| bad())?;
+    Ok(number.checked_mul(1 << shift).ok_or_else(bad)? / BLOCK_SIZE as u64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,5 +263,14 @@ mod tests {
         assert_eq!(size_text(512), "512 B");
         assert_eq!(size_text(64 << 20), "64.0 MiB");
         assert_eq!(size_text(1 << 50), "1.0 PiB");
+    }
+
+    #[test]
+    fn sizes_are_blocks_or_bytes() {
+        assert_eq!(parse_blocks("16384"), Ok(16384));
+        assert_eq!(parse_blocks("64M"), Ok(16384));
+        assert_eq!(parse_blocks("1T"), Ok(1 << 28));
+        assert!(parse_blocks("M").is_err());
+        assert!(parse_blocks("99999999999999T").is_err());
     }
 }

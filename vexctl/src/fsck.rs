@@ -4,8 +4,8 @@
 mod report;
 mod run;
 
-use crate::cli;
 use crate::exit::Exit;
+use crate::finish;
 use crate::output::Output;
 use clap::Parser;
 use std::ffi::OsString;
@@ -131,9 +131,9 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
                 ));
                 return Exit::Fsck(USAGE).into();
             }
-            cli::finish(check(cli.args, cli.progress, &out), &out)
+            finish::finish(check(cli.args, cli.progress, &out), &out)
         }
-        Err(e) => cli::usage(&e, Exit::Fsck(USAGE)),
+        Err(e) => finish::usage(&e, Exit::Fsck(USAGE)),
     }
 }
 

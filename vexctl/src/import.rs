@@ -25,7 +25,8 @@ pub struct Args {
     /// The collection's name
     #[arg(long)]
     collection: String,
-    /// The vectors, one for each line of PATH: .fvecs or .npy
+    /// The vectors, one for each line of PATH: .fvecs, .bvecs or .npy; of binary ones also what
+    /// numpy.packbits gives
     #[arg(long, required_unless_present = "jsonl", conflicts_with = "jsonl")]
     vectors: Option<PathBuf>,
     /// Rows {"path":..,"offset":..,"length":..,"key":..,"vector":[..]}; paths are relative to PATH
@@ -117,6 +118,7 @@ fn lines(
         .hint("with --vectors, PATH is the file on VexFS whose lines the vectors belong to");
     }
     let mut vectors = VectorFile::open(vectors)?;
+    vectors.unpack_for(collection);
     if vectors.count > 0 {
         collection.check_dim(vectors.dim, "each vector of the file")?;
     }

@@ -157,7 +157,7 @@ fn state(raw: u32) -> &'static str {
 }
 
 /// Calls the kernel.
-fn call(
+pub fn call(
     mounted: &Mounted,
     collection: &Collection,
     op: u32,
@@ -192,7 +192,6 @@ fn ask(mounted: &Mounted, collection: &Collection, op: u32, what: &str) -> Resul
             Errno::EAGAIN => {
                 "it is being built: wait until `vexctl index stats` says that it is ready"
             }
-            Errno::EOPNOTSUPP => "collections with this metric are searched without an index",
             Errno::ENOTTY => "the module in the kernel is older than this vexctl",
             _ => "see the kernel's log",
         })
@@ -205,27 +204,35 @@ fn open(args: &NameArgs) -> Result<(Mounted, Collection)> {
 }
 
 /// Waits until an index is built, and shows how far it is.
-fn wait(mounted: &Mounted, collection: &Collection, out: &Output) -> Result<abi::Index> {
+fn show(mounted: &Mounted, collection: &Collection, out: &Output) -> Result<abi::Index> {
     let bar = out.progress("indexing", 0);
+    let built = wait(mounted, collection, &mut |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    built
+}
+
+/// Waits until an index is built; `progress` is told how far of how much it is.
+pub fn wait(
+    mounted: &Mounted,
+    collection: &Collection,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<abi::Index> {
     loop {
         let (raw, error) = call(mounted, collection, abi::INDEX_WAIT, TICK);
         // Each slot is gone over twice; changes come on top.
         let tail = raw.next.saturating_sub(raw.applied);
-        bar.set_length(2 * raw.slots + tail);
-        bar.set_position(raw.built + raw.refined);
+        progress(raw.built + raw.refined, 2 * raw.slots + tail);
         match error {
-            None => {
-                bar.finish_and_clear();
-                return Ok(raw);
-            }
+            None => return Ok(raw),
             Some(Errno::ETIMEDOUT | Errno::EINTR) => {}
             Some(Errno::ECANCELED | Errno::ENOENT) => {
-                bar.finish_and_clear();
                 return Err(anyhow!("the index was dropped meanwhile"))
                     .hint("vexctl index create MOUNT --collection NAME makes another");
             }
             Some(e) => {
-                bar.finish_and_clear();
                 return Err(e)
                     .context("the index is not being built any more")
                     .hint("see the kernel's log");
@@ -238,7 +245,7 @@ fn make(args: &MakeArgs, op: u32, what: &str, out: &Output) -> Result<Exit> {
     let (mounted, collection) = open(&args.name)?;
     let mut raw = ask(&mounted, &collection, op, what)?;
     if !args.no_wait {
-        raw = wait(&mounted, &collection, out)?;
+        raw = show(&mounted, &collection, out)?;
     }
     out.result(&Shown::new(&collection, &raw), Shown::text)?;
     Ok(Exit::Ok)
@@ -252,7 +259,7 @@ pub fn run(args: Args, out: &Output) -> Result<Exit> {
         Command::Wait(a) => {
             let (mounted, collection) = open(&a)?;
             ask(&mounted, &collection, abi::INDEX_STATS, "look at")?;
-            let raw = wait(&mounted, &collection, out)?;
+            let raw = show(&mounted, &collection, out)?;
             out.result(&Shown::new(&collection, &raw), Shown::text)?;
             Ok(Exit::Ok)
         }

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! `vexctl info`: what a file system is and how full it is.
 
-use crate::device::{self, Access};
+use crate::device::{self, label_text, Access};
 use crate::error::HintExt;
 use crate::exit::Exit;
-use crate::mkfs::label_text;
 use crate::mounted::Mounted;
 use crate::output::Output;
 use anyhow::{anyhow, Context, Result};

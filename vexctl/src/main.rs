@@ -17,6 +17,7 @@ mod embed;
 mod embedder;
 mod error;
 mod exit;
+mod finish;
 mod fsck;
 mod import;
 mod index;

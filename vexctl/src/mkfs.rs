@@ -3,10 +3,10 @@
 
 mod probe;
 
-use crate::cli;
-use crate::device::{self, Access};
+use crate::device::{self, label_text, parse_blocks, Access};
 use crate::error::{usage, HintExt};
 use crate::exit::Exit;
+use crate::finish;
 use crate::output::Output;
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -14,7 +14,6 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 use vexfs::libvexfs::format::{Superblock, Time};
 use vexfs::libvexfs::journal::host::Disk;
 use vexfs::libvexfs::journal::BLOCK_SIZE;
@@ -90,10 +89,10 @@ pub fn command() -> clap::Command {
 pub fn main(args: Vec<OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
-        Err(e) => return cli::usage(&e, Exit::Failed),
+        Err(e) => return finish::usage(&e, Exit::Failed),
     };
     let out = Output::new(cli.json, cli.quiet);
-    cli::finish(run(cli.args, &out), &out)
+    finish::finish(run(cli.args, &out), &out)
 }
 
 /// Makes a file system.
@@ -122,9 +121,6 @@ pub fn run(args: Args, out: &Output) -> Result<Exit> {
         Some(blocks) => blocks,
         None => disk.block_count().min(mkfs::MAX_BLOCKS),
     };
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
     let options = Options {
         label: args.label.unwrap_or([0; 64]),
         uuid: args.uuid.map_or_else(device::new_uuid, Ok)?,
@@ -134,10 +130,7 @@ pub fn run(args: Args, out: &Output) -> Result<Exit> {
         group_blocks: args.group_size,
         journal_blocks: args.journal,
         quota: args.features.contains(&Feature::Quota),
-        now: Time {
-            sec: now.as_secs() as i64,
-            nsec: now.subsec_nanos(),
-        },
+        now: Time::now(),
     };
     let sb = mkfs::layout(blocks, &options).map_err(|why| refused(why, &args))?;
     if !args.dry_run {
@@ -222,12 +215,6 @@ fn report(args: &Args, sb: &Superblock, out: &Output) -> Result<()> {
     Ok(())
 }
 
-/// A label as text; it may have been made by other tools, so anything goes.
-pub fn label_text(label: &[u8; 64]) -> String {
-    let end = label.iter().position(|b| *b == 0).unwrap_or(label.len());
-    String::from_utf8_lossy(&label[..end]).into_owned()
-}
-
 fn parse_label(text: &str) -> Result<[u8; 64], String> {
     let mut label = [0; 64];
     if text.len() > LABEL_MAX || text.contains('\0') {
@@ -246,31 +233,12 @@ fn parse_journal(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "too large".to_owned())
 }
 
-/// A number of blocks, or of bytes with a suffix.
-pub fn parse_blocks(text: &str) -> Result<u64, String> {
-    let bad = || format!("'{text}' is no number of blocks");
-    let (number, shift) = match text.as_bytes().last() {
-        Some(b'k' | b'K') => (&text[..text.len() - 1], 10),
-        Some(b'm' | b'M') => (&text[..text.len() - 1], 20),
-        Some(b'g' | b'G') => (&text[..text.len() - 1], 30),
-        Some(b't' | b'T') => (&text[..text.len() - 1], 40),
-        _ => return text.parse().map_err(|_| bad()),
-    };
-    let number: u64 = number.parse().map_err(|_| bad())?;
-    Ok(number.checked_mul(1 << shift).ok_or_else(bad)? / BLOCK_SIZE as u64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_blocks_or_bytes() {
-        assert_eq!(parse_blocks("16384"), Ok(16384));
-        assert_eq!(parse_blocks("64M"), Ok(16384));
-        assert_eq!(parse_blocks("1T"), Ok(1 << 28));
-        assert!(parse_blocks("M").is_err());
-        assert!(parse_blocks("99999999999999T").is_err());
+    fn the_journal_has_a_size() {
         assert_eq!(parse_journal("size=4"), Ok(1024));
         assert!(parse_journal("4").is_err());
     }

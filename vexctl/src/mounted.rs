@@ -203,6 +203,8 @@ impl Mounted {
             Ok(_) => Ok(Collection::new(arg)),
             Err(Errno::EEXIST) => Err(anyhow!("there is a collection {name} already"))
                 .hint(format!("show it: vexctl collection show {} {name}", self.path.display())),
+            Err(Errno::EOPNOTSUPP) => Err(anyhow!("vectors of this type are not compared by this metric"))
+                .hint("binary: hamming, and only that; f32, f16, int8: l2, cosine or ip"),
             Err(Errno::EINVAL) => Err(anyhow!("the kernel does not take name {name:?} with dimension {dim}"))
                 .hint("names are 1 to 63 bytes without '/' and control characters, dimensions 1 to 4096"),
             Err(e @ (Errno::EACCES | Errno::EPERM)) => {
@@ -398,7 +400,8 @@ pub fn explain_item(status: i32) -> String {
     let errno = Errno::from_raw(-status);
     match errno {
         Errno::EINVAL => {
-            "refused: a NaN, an infinity, a wrong size, a zero vector under cosine, or a bad range"
+            "refused: a NaN, an infinity, a wrong size, a zero vector under cosine, a number that the collection's \
+             type does not have (int8: integers from -128 to 127; binary: 0 and 1), or a bad range"
                 .into()
         }
         Errno::EEXIST => "the key is there already".into(),

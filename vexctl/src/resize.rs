@@ -2,10 +2,9 @@
 //! `vexctl resize`: makes a mounted file system larger.
 
 use crate::abi::{ioctl, vector as abi};
-use crate::device::size_text;
+use crate::device::{parse_blocks, size_text};
 use crate::error::HintExt;
 use crate::exit::Exit;
-use crate::mkfs::parse_blocks;
 use crate::mounted::Mounted;
 use crate::output::Output;
 use anyhow::{Context, Result};

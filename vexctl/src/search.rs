@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! `vexctl search`: files by meaning.
 
-mod ask;
-mod expr;
-mod program;
+pub mod ask;
+pub mod expr;
+pub mod program;
 
 use crate::abi::vector as abi;
 use crate::collection::Metric;
@@ -300,7 +300,8 @@ fn queries(args: &Args, mounted: &Mounted, collection: &Collection) -> Result<Ve
         all.extend(vector);
     }
     if let Some(path) = &args.vectors {
-        let file = VectorFile::open(path)?;
+        let mut file = VectorFile::open(path)?;
+        file.unpack_for(collection);
         if file.count > 0 {
             collection.check_dim(file.dim, "each query of the file")?;
         }
@@ -343,7 +344,8 @@ fn like(path: &Path, args: &Args, mounted: &Mounted, collection: &Collection) ->
                 .map(|x| f64::from(*x).powi(2))
                 .sum::<f64>()
                 .sqrt();
-            let scale = if collection.raw.metric == abi::METRIC_COSINE && norm > 0.0 {
+            let bytes = collection.raw.r#type == abi::TYPE_INT8;
+            let scale = if collection.raw.metric == abi::METRIC_COSINE && norm > 0.0 && !bytes {
                 1.0 / norm
             } else {
                 1.0
@@ -355,7 +357,12 @@ fn like(path: &Path, args: &Args, mounted: &Mounted, collection: &Collection) ->
         }
     }
     if count > 0 {
-        return Ok(mean.iter().map(|m| (m / f64::from(count)) as f32).collect());
+        let mean = mean.iter().map(|m| m / f64::from(count));
+        return Ok(match collection.raw.r#type {
+            // Of bits, what most vectors have.
+            abi::TYPE_INT8 | abi::TYPE_BINARY => mean.map(|m| m.round() as f32).collect(),
+            _ => mean.map(|m| m as f32).collect(),
+        });
     }
     let embedder = Embedder::new(args.command.as_deref(), collection).with_context(|| {
         format!(

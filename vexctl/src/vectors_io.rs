@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Files full of vectors: `.fvecs` (per vector an i32 dimension and that many f32), `.bvecs` (the same with bytes) and
-//! `.npy` (NumPy, two dimensions, f2, f4 or f8). Read row by row, so that a file may be larger than memory.
+//! `.npy` (NumPy, two dimensions, f2, f4, f8, i1 or u1). Read row by row, so that a file may be larger than memory.
 
+use crate::abi::vector as abi;
 use crate::error::HintExt;
+use crate::mounted::Collection;
 use anyhow::{anyhow, bail, Context, Result};
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -37,6 +39,8 @@ pub struct VectorFile {
     number: Number,
     /// Whether each vector begins with its dimension.
     counted: bool,
+    /// Whether each number is a bit.
+    packed: bool,
     /// Numbers in a vector.
     pub dim: usize,
     /// Vectors in the file.
@@ -80,8 +84,15 @@ impl VectorFile {
                 let &[count, dim] = head.shape.as_slice() else {
                     bail!("{}: it has {} dimensions, not 2", what(), head.shape.len())
                 };
-                if !matches!(head.number, Number::F16 | Number::F32 | Number::F64) || dim == 0 {
-                    bail!("{}: it has no floating-point numbers", what());
+                let fits = match head.number {
+                    Number::F16 | Number::F32 | Number::F64 => true,
+                    Number::Signed(n) | Number::Unsigned(n) => n == 1,
+                };
+                if !fits || dim == 0 {
+                    bail!(
+                        "{}: it has neither floating-point numbers nor bytes",
+                        what()
+                    );
                 }
                 let bytes = (count as u64).checked_mul((dim * head.number.size()) as u64);
                 if bytes.is_none_or(|b| head.len + b > len) {
@@ -102,21 +113,48 @@ impl VectorFile {
             path: path.to_owned(),
             number,
             counted,
+            packed: false,
             dim,
             count,
             row: Vec::new(),
         })
     }
 
+    /// Takes bytes for eight bits each, the first one highest (as `numpy.packbits` makes them), if that is what the
+    /// collection's dimension says.
+    pub fn unpack_for(&mut self, collection: &Collection) {
+        if collection.raw.r#type == abi::TYPE_BINARY {
+            self.unpack(collection.dim());
+        }
+    }
+
+    fn unpack(&mut self, dim: usize) {
+        if self.number == Number::Unsigned(1) && dim != self.dim && dim.div_ceil(8) == self.dim {
+            (self.packed, self.dim) = (true, dim);
+        }
+    }
+
+    /// Bytes of a vector.
+    fn bytes(&self) -> usize {
+        match self.packed {
+            true => self.dim.div_ceil(8),
+            false => self.dim * self.number.size(),
+        }
+    }
+
     /// Appends the next vector to `to`.
     pub fn next(&mut self, to: &mut Vec<f32>) -> Result<()> {
         let head = if self.counted { 4 } else { 0 };
-        self.row.resize(head + self.dim * self.number.size(), 0);
+        self.row.resize(head + self.bytes(), 0);
         self.reader
             .read_exact(&mut self.row)
             .with_context(|| format!("cannot read {}", self.path.display()))?;
         let (dim, numbers) = self.row.split_at(head);
-        if self.counted && dim != (self.dim as i32).to_le_bytes() {
+        let counted = match self.packed {
+            true => numbers.len(),
+            false => self.dim,
+        };
+        if self.counted && dim != (counted as i32).to_le_bytes() {
             bail!(
                 "{} has vectors of different dimensions",
                 self.path.display()
@@ -126,7 +164,19 @@ impl VectorFile {
             Number::F16 => {
                 to.extend(chunks::<2>(numbers).map(|b| half_to_f32(u16::from_le_bytes(b))))
             }
+            Number::Unsigned(1) if self.packed => {
+                let bits = (0..self.dim).map(|i| numbers[i / 8] >> (7 - i % 8) & 1);
+                to.extend(bits.map(f32::from));
+                let rest = numbers.len() * 8 - self.dim;
+                if numbers
+                    .last()
+                    .is_some_and(|b| b.trailing_zeros() < rest as u32)
+                {
+                    bail!("{} has bits behind the last number", self.path.display());
+                }
+            }
             Number::Unsigned(1) => to.extend(numbers.iter().map(|b| f32::from(*b))),
+            Number::Signed(1) => to.extend(numbers.iter().map(|b| f32::from(*b as i8))),
             Number::F64 => to.extend(chunks::<8>(numbers).map(|b| f64::from_le_bytes(b) as f32)),
             _ => to.extend(chunks::<4>(numbers).map(f32::from_le_bytes)),
         }
@@ -340,7 +390,7 @@ mod tests {
     #[test]
     fn what_is_no_file_of_vectors_is_refused_with_a_reason() {
         for (descr, shape, data, reason) in [
-            ("<i4", "(1, 1)", &[0; 4][..], "no floating-point"),
+            ("<i4", "(1, 1)", &[0; 4][..], "neither floating-point"),
             ("<f4", "(4,)", &[0; 16], "1 dimensions"),
             ("<f4", "(4, 4)", &[0; 16], "shorter"),
             (">f4", "(1, 1)", &[0; 4], "little-endian"),
@@ -393,6 +443,39 @@ mod tests {
             std::fs::write(file.path(), &bytes[..len]).unwrap();
             assert_eq!(VectorFile::open(file.path()).is_ok(), len == 7, "{len}");
         }
+    }
+
+    #[test]
+    fn numpy_files_of_bytes_are_numbers_or_bits() {
+        let bytes = [0x7f, 0x80, 0xff, 0x00];
+        let read = |descr, shape, dim: Option<usize>| {
+            let file = npy(descr, shape, &bytes);
+            let mut vectors = VectorFile::open(file.path()).unwrap();
+            if let Some(dim) = dim {
+                vectors.unpack(dim);
+            }
+            vectors.read_all()
+        };
+        assert_eq!(
+            read("|i1", "(2, 2)", None).unwrap(),
+            [127.0, -128.0, -1.0, 0.0]
+        );
+        assert_eq!(
+            read("|u1", "(2, 2)", Some(2)).unwrap(),
+            [127.0, 128.0, 255.0, 0.0],
+            "as many bytes as numbers are numbers"
+        );
+        let bits = read("|u1", "(2, 2)", Some(16)).unwrap();
+        let packed = bits.chunks(8).map(|b| {
+            let byte = b.iter().fold(0, |byte, bit| byte << 1 | *bit as u8);
+            assert!(b.iter().all(|bit| *bit == 0.0 || *bit == 1.0));
+            byte
+        });
+        assert_eq!(packed.collect::<Vec<_>>(), bytes);
+        let ninth = read("|u1", "(2, 2)", Some(9)).unwrap();
+        assert_eq!(ninth[..9], [0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]);
+        let wrong = read("|u1", "(4, 1)", Some(7)).expect_err("a bit that is none of the vector's");
+        assert!(format!("{wrong:#}").contains("behind the last number"));
     }
 
     #[test]

@@ -35,31 +35,39 @@ fn rows<T: Copy, const N: usize>(width: usize, values: &[T], bytes: fn(T) -> [u8
     all
 }
 
+/// The twelve nearest of some rows for each query.
+fn nearest(base: &[f32], queries: &[f32], among: std::ops::Range<usize>) -> Vec<i32> {
+    let mut truth = Vec::new();
+    for query in queries.chunks(DIM) {
+        let rows = base.chunks(DIM).zip(0..).take(among.end).skip(among.start);
+        let mut all: Vec<(f32, i32)> = rows
+            .map(|(row, id)| {
+                let squares = row.iter().zip(query).map(|(a, b)| (a - b) * (a - b));
+                (squares.sum(), id)
+            })
+            .collect();
+        all.sort_by(|a, b| a.0.total_cmp(&b.0));
+        truth.extend(all.iter().take(12).map(|(_, id)| *id));
+    }
+    truth
+}
+
 impl Lab {
     fn new() -> Lab {
         let dir = tempfile::tempdir().unwrap();
         let mut state = 0x9e37_79b9_7f4a_7c15;
         let base = random(BASE * DIM, &mut state);
         let queries = random(QUERIES * DIM, &mut state);
-        let mut truth = Vec::new();
-        for query in queries.chunks(DIM) {
-            let mut all: Vec<(f32, i32)> = base
-                .chunks(DIM)
-                .zip(0..)
-                .map(|(row, id)| {
-                    (
-                        row.iter().zip(query).map(|(a, b)| (a - b) * (a - b)).sum(),
-                        id,
-                    )
-                })
-                .collect();
-            all.sort_by(|a, b| a.0.total_cmp(&b.0));
-            truth.extend(all.iter().take(12).map(|(_, id)| *id));
-        }
+        let truth = nearest(&base, &queries, 0..BASE);
+        // A thousand live; 250 go and 250 come, twice.
+        let windows: Vec<i32> = (0..3)
+            .flat_map(|step| nearest(&base, &queries, step * 250..1000 + step * 250))
+            .collect();
         let write = |name: &str, bytes: Vec<u8>| std::fs::write(dir.path().join(name), bytes);
         write("base.fvecs", rows(DIM, &base, f32::to_le_bytes)).unwrap();
         write("queries.fvecs", rows(DIM, &queries, f32::to_le_bytes)).unwrap();
         write("truth.ivecs", rows(12, &truth, i32::to_le_bytes)).unwrap();
+        write("windows.ivecs", rows(12, &windows, i32::to_le_bytes)).unwrap();
         Lab { dir }
     }
 
@@ -68,8 +76,12 @@ impl Lab {
     }
 
     fn ann(&self, truth: &Path, more: &[&str]) -> (i32, Value) {
+        self.bench("ann", truth, more)
+    }
+
+    fn bench(&self, what: &str, truth: &Path, more: &[&str]) -> (i32, Value) {
         let output = Command::new(env!("CARGO_BIN_EXE_vexctl"))
-            .args(["--json", "bench", "ann", "--metric", "l2", "--base"])
+            .args(["--json", "bench", what, "--metric", "l2", "--base"])
             .arg(self.path("base.fvecs"))
             .arg("--queries")
             .arg(self.path("queries.fvecs"))
@@ -136,6 +148,58 @@ fn figures_come_in_the_promised_form() {
 }
 
 #[test]
+fn whole_numbers_and_bits_are_measured() {
+    let lab = Lab::new();
+    let mut state = 77;
+    let mut numbers = |count: usize, most: f32| -> Vec<u8> {
+        let all = random(count * 64, &mut state);
+        all.iter().map(|x| ((x + 1.0) / 2.0 * most) as u8).collect()
+    };
+    let image = lab.path("image");
+    for (element, metric, most) in [
+        ("int8", "l2", 128.0),
+        ("int8", "cosine", 128.0),
+        ("binary", "hamming", 2.0),
+    ] {
+        let base = rows(64, &numbers(1001, most), u8::to_le_bytes);
+        let queries = rows(64, &numbers(20, most), u8::to_le_bytes);
+        std::fs::write(lab.path("base.bvecs"), base).unwrap();
+        std::fs::write(lab.path("queries.bvecs"), queries).unwrap();
+        let run = |metric: &str, more: &[&str]| {
+            let output = Command::new(env!("CARGO_BIN_EXE_vexctl"))
+                .args(["--json", "bench", "ann", "--truth", "none", "--limit"])
+                .args(["1000", "--passes", "1", "--ef", "16,128", "--base"])
+                .arg(lab.path("base.bvecs"))
+                .arg("--queries")
+                .arg(lab.path("queries.bvecs"))
+                .args(["--type", element, "--metric", metric])
+                .args(more)
+                .output()
+                .unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            (output.status.code(), text)
+        };
+        let name = format!("{element}-{metric}");
+        let there = ["--image", image.to_str().unwrap(), "--collection", &name];
+        for more in [&[][..], &there] {
+            let (code, text) = run(metric, more);
+            assert_eq!(code, Some(0), "{element} {metric} {more:?}: {text}");
+            let report: Value = serde_json::from_str(&text).unwrap();
+            let recall = |i: usize| report["points"][i]["recall"].as_f64().unwrap();
+            assert!(recall(1) > 0.98 && recall(1) <= 1.0, "{element}: {text}");
+            // Bits are their own codes: estimates are exact.
+            let sure = element == "binary";
+            assert!(recall(0) < recall(1) || sure, "{element}: {text}");
+        }
+        let other = match element {
+            "binary" => "l2",
+            _ => "hamming",
+        };
+        assert_eq!(run(other, &[]).0, Some(2), "{element} {other}");
+    }
+}
+
+#[test]
 fn an_image_is_made_and_used_again() {
     let lab = Lab::new();
     let (truth, image) = (lab.path("truth.ivecs"), lab.path("image"));
@@ -190,4 +254,67 @@ fn truth_that_is_none_is_refused() {
     // There are twelve neighbours a query.
     let (code, _) = lab.ann(&lab.path("truth.ivecs"), &["-k", "13"]);
     assert_eq!(code, 1);
+}
+
+#[test]
+fn a_window_slides_and_recall_stays() {
+    let lab = Lab::new();
+    let (truth, image) = (lab.path("windows.ivecs"), lab.path("image"));
+    let image = image.to_str().unwrap();
+    let options = [
+        "--image", image, "--window", "1000", "--step", "250", "--ef", "32,128",
+    ];
+    let (code, report) = lab.bench("window", &truth, &options);
+    assert_eq!(code, 0, "{report}");
+    assert_eq!(report["steps"].as_array().unwrap().len(), 2);
+    let list = |list: &Value| -> Vec<f64> {
+        let numbers = list.as_array().unwrap().iter();
+        numbers.map(|x| x.as_f64().unwrap()).collect()
+    };
+    let before = list(&report["recall"]);
+    assert!(before[0] < before[1] && before[1] > 0.98, "{report}");
+    for step in report["steps"].as_array().unwrap() {
+        // Rows of another window would be a quarter of all, and none of them found.
+        assert!(list(&step["recall"])[1] > 0.97, "{report}");
+        assert!(step["inserts"].as_f64().unwrap() > 1.0);
+        assert!(step["deletes"].as_f64().unwrap() > 1.0);
+    }
+    let after = list(&report["steps"][1]["recall"]);
+    let lost = list(&report["recall_lost"]);
+    assert!((before[0] - after[0] - lost[0]).abs() < 1e-4, "{report}");
+    let fsck = Command::new(env!("CARGO_BIN_EXE_vexctl"))
+        .args(["fsck", "-n", image])
+        .output()
+        .unwrap();
+    assert!(fsck.status.success(), "{fsck:?}");
+    // It is no new image any more, and the other truth has one window.
+    let (code, _) = lab.bench("window", &truth, &options);
+    assert_eq!(code, 2);
+    let other = lab.path("other");
+    let options = ["--image", other.to_str().unwrap(), "--window", "1000"];
+    let (code, _) = lab.bench("window", &lab.path("truth.ivecs"), &options);
+    assert_eq!(code, 2, "5,000 do not fit");
+    let options = [&options[..], &["--step", "250"]].concat();
+    let (code, report) = lab.bench("window", &lab.path("truth.ivecs"), &options);
+    assert_eq!(code, 1, "{report}");
+}
+
+#[test]
+fn what_goes_with_a_mount_only_wants_one() {
+    let lab = Lab::new();
+    let truth = lab.path("truth.ivecs");
+    let dir = lab.dir.path().to_str().unwrap();
+    for options in [
+        &["--threads", "2"][..],
+        &["--filter", "key < 3"],
+        &["--keys", "keys.txt"],
+        &["--mount", dir, "--image", "image"],
+        &["--mount", dir, "--threads", "2", "--clock", "cpu"],
+    ] {
+        assert_eq!(lab.ann(&truth, options).0, 2, "{options:?}");
+    }
+    let (code, report) = lab.ann(&truth, &["--mount", dir]);
+    assert_eq!(code, 1);
+    let error = report["error"].as_str().unwrap();
+    assert!(error.contains("not on a mounted VexFS"), "{report}");
 }

@@ -199,3 +199,17 @@ impl Disk for Recorder {
         self.now.block_count()
     }
 }
+
+/// A number from the environment: how long a test runs, or where it begins.
+///
+/// # Panics
+///
+/// If it is none.
+pub fn setting(name: &str, default: u64) -> u64 {
+    match std::env::var(name) {
+        Ok(text) => text
+            .parse()
+            .unwrap_or_else(|_| panic!("{name} is no number: {text}")),
+        Err(_) => default,
+    }
+}

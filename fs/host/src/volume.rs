@@ -19,6 +19,7 @@ use crate::libvexfs::journal::{Store, Trans, BLOCK_SIZE, SEAL_SIZE};
 use crate::libvexfs::mkfs::{self, Options};
 use crate::libvexfs::{credits, format::le32, Fs, Inode};
 use kernel::prelude::*;
+use std::iter::successors;
 
 /// Blocks that are wiped at the start of a new volume's disk and at its end: wherever another file system, RAID or
 /// partition table keeps what it is recognised by.
@@ -157,13 +158,26 @@ pub fn superblock_in_use<D: Disk>(disk: &D) -> Result<Superblock> {
     Superblock::parse(&block[SEAL_SIZE..])
 }
 
-/// Looks for a copy of the superblock where group 1 begins, for every size that a group can have.
+/// Looks for a copy of the superblock without knowing how large groups are: where group 1 begins for every size that they
+/// can have, then in the other groups with copies.
 pub fn find_copy<D: Disk>(disk: &D) -> Option<(u64, Superblock)> {
-    let mut bno = MIN_GROUP_BLOCKS;
-    while bno <= MAX_GROUP_BLOCKS && bno < disk.block_count() {
-        match superblock_at(disk, bno) {
-            Ok(sb) if sb.geometry.group_blocks == bno => return Some((bno, sb)),
-            _ => bno *= 2,
+    let blocks = disk.block_count();
+    let below = |last: u64| move |n: &u64| *n < last;
+    let powers = |base: u64| successors(Some(base), move |n| n.checked_mul(base));
+    let most = blocks.div_ceil(MIN_GROUP_BLOCKS);
+    let mut groups: Vec<u64> = [3, 5, 7]
+        .into_iter()
+        .flat_map(|base| powers(base).take_while(below(most)))
+        .chain([1])
+        .collect();
+    groups.sort_unstable();
+    let sizes = || successors(Some(MIN_GROUP_BLOCKS), |size| Some(size * 2));
+    for group in groups {
+        for size in sizes().take_while(|size| *size <= MAX_GROUP_BLOCKS && group * size < blocks) {
+            match superblock_at(disk, group * size) {
+                Ok(sb) if sb.geometry.group_blocks == size => return Some((group * size, sb)),
+                _ => {}
+            }
         }
     }
     None

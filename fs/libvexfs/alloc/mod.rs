@@ -26,6 +26,7 @@ use crate::libvexfs::Fs;
 use core::sync::atomic::{AtomicU64, Ordering};
 use kernel::prelude::*;
 use region::Region;
+pub(crate) use region::GROUP_RESERVE;
 
 /// Who asks for space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,9 +98,19 @@ type Taker<'f, S> = dyn FnMut(&mut GroupCore, &Region<S>, &Place) -> Result + 'f
 const GOOD_RUN: u64 = 2048;
 
 impl<S: Store> Fs<S> {
-    /// Free blocks, as statfs wants them: with the reserve.
+    /// Free blocks, with the reserve and what is promised.
     pub fn free_blocks(&self) -> u64 {
         self.counters.free.load(Ordering::Relaxed)
+    }
+
+    /// Blocks that are promised: to delayed data, and to operations that are just running.
+    pub fn promised_blocks(&self) -> u64 {
+        self.counters.promised.load(Ordering::Relaxed)
+    }
+
+    /// Free blocks that nobody was promised, with the reserve.
+    pub fn unpromised_blocks(&self) -> u64 {
+        self.free_blocks().saturating_sub(self.promised_blocks())
     }
 
     /// Free blocks for ordinary use: without the reserve and without what is promised.
@@ -109,7 +120,7 @@ impl<S: Store> Fs<S> {
 
     /// Free blocks that a mode does not get.
     fn kept_from(&self, mode: Mode) -> u64 {
-        let groups = u64::from(self.group_count()) * region::GROUP_RESERVE;
+        let groups = u64::from(self.group_count()) * GROUP_RESERVE;
         match mode {
             Mode::Privileged => groups,
             Mode::Normal | Mode::Promised => self.reserve.load(Ordering::Relaxed).max(groups),
@@ -118,10 +129,7 @@ impl<S: Store> Fs<S> {
 
     fn unpromised(&self, mode: Mode) -> u64 {
         let kept = self.kept_from(mode);
-        let promised = self.counters.promised.load(Ordering::Relaxed);
-        self.free_blocks()
-            .saturating_sub(promised)
-            .saturating_sub(kept)
+        self.unpromised_blocks().saturating_sub(kept)
     }
 
     /// Promises `n` blocks to a later allocation (delayed allocation).

@@ -168,6 +168,12 @@ impl<S: Store> Checker<'_, S> {
         })
     }
 
+    /// Visits a chunk that the group's own tree does not lead to.
+    pub(super) fn found_chunk(&mut self, header: &GroupHeader, chunk: u64, mask: u64) -> Result {
+        self.claim(0, chunk, CHUNK_BLOCKS, Claimant::Fixed("inode chunk"));
+        self.chunk(header, chunk, mask, &mut Counts::default())
+    }
+
     fn chunk(
         &mut self,
         header: &GroupHeader,

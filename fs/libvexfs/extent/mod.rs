@@ -3,10 +3,12 @@
 //! The extents of regular files: from logical blocks to places.
 
 mod convert;
+mod delayed;
 mod replace;
 mod shift;
 
 pub use crate::libvexfs::format::extent::{Extent, State, MAX_LBLK, MAX_LEN};
+pub use delayed::{Delayed, RUNS_MAX};
 pub use replace::New;
 
 use crate::libvexfs::alloc::{Mode, Space};

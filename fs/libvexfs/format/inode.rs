@@ -76,6 +76,19 @@ pub struct Time {
     pub nsec: u32,
 }
 
+#[cfg(not(vexfs_kernel))]
+impl Time {
+    /// What the clock says. 1970 if it is before.
+    pub fn now() -> Time {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let since = since.unwrap_or_default();
+        Time {
+            sec: since.as_secs() as i64,
+            nsec: since.subsec_nanos(),
+        }
+    }
+}
+
 /// An inode in memory. Nothing on disk that it describes is newer than it.
 #[derive(Clone, Debug)]
 pub struct Inode {

@@ -82,13 +82,17 @@ impl<S: Store> Fs<S> {
             return Err(estale());
         }
         let cached = self.store.is_cached(bno);
+        if !cached {
+            // Inodes of one chunk were made together, and are looked at together; mostly the first
+            // of them first, and then this is all of the chunk, in one go.
+            self.store.readahead(bno..bno + CHUNK_BLOCKS);
+        }
         let mut header = [0; BLOCK_HEADER];
         self.store.read_at(bno, 0, &mut header)?;
         // A handle from outside may name any block: that it is no inode block is no damage.
         let chunk = parse_block_header(&header, bno).map_err(|_| estale())?;
         if !cached {
-            // Inodes of one chunk were made together, and are looked at together.
-            self.store.readahead(chunk..chunk + CHUNK_BLOCKS);
+            self.store.readahead(chunk..bno);
         }
         let mut slot = [0; INODE_SIZE];
         self.store.read_at(bno, at, &mut slot)?;

@@ -12,7 +12,7 @@
 //!    whoever holds that owner's lock may use the block's bytes freely. Inode
 //!    blocks have several owners; only `read_at` and `write_at` touch them.
 
-use crate::libvexfs::quota::Caller;
+use crate::libvexfs::quota::{Caller, Warning};
 use core::ops::{Deref, DerefMut};
 use kernel::prelude::*;
 
@@ -75,6 +75,11 @@ pub trait Store: Sized {
     /// `EUCLEAN` for a wrong checksum (named in the log), `EIO`.
     fn read(&self, bno: u64) -> Result<Self::Block>;
 
+    /// As [`Store::read`], of an interior node of a tree: most searches go through the same few.
+    fn read_interior(&self, bno: u64) -> Result<Self::Block> {
+        self.read(bno)
+    }
+
     /// Copies a range of the body of a shared (inode) block out, under the buffer's lock.
     fn read_at(&self, bno: u64, off: usize, buf: &mut [u8]) -> Result;
 
@@ -104,6 +109,10 @@ pub trait Store: Sized {
             now: 0,
         }
     }
+
+    /// An owner passed a limit. It is called with the quota's lock held, inside of transactions too,
+    /// and cannot fail: at worst nobody hears it.
+    fn quota_warn(&self, _warning: Warning) {}
 }
 
 /// A running transaction (a jbd2 handle).
@@ -121,6 +130,11 @@ pub trait Trans: Sized {
 
     /// Reads, seeing this transaction's own changes.
     fn read(&mut self, bno: u64) -> Result<<Self::Store as Store>::Block>;
+
+    /// As [`Trans::read`], of an interior node of a tree.
+    fn read_interior(&mut self, bno: u64) -> Result<<Self::Store as Store>::Block> {
+        self.read(bno)
+    }
 
     /// Write access to a block, which is dirty from now on. Cannot fail for lack of
     /// memory or for damage if the block was read before in this transaction.

@@ -68,6 +68,8 @@ fn what_it_gains_can_be_used() {
 fn sizes_that_cannot_be_are_refused() {
     let fs = small(1 << 14, 1 << 15, 1 << 12);
     assert_eq!(fs.grown((1 << 14) - 1), Err(EINVAL));
+    // Not even a volume.
+    assert_eq!(fs.grown(1), Err(EINVAL));
     assert_eq!(fs.grown((1 << 14) + 5).unwrap(), fs.geometry());
     assert_eq!(grow(&fs, 1 << 14).unwrap().1, 0);
     assert_eq!(fs.grown(1 << 53), Err(EFBIG));

@@ -2,6 +2,7 @@
 
 //! Tests of this library over a store in memory.
 
+mod delayed;
 mod extents;
 mod grow;
 mod inodes;

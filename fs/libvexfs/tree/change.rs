@@ -66,7 +66,11 @@ impl<B: Block> Path<B> {
         path.root_index = index;
         for depth in 0..height {
             let level = height - 1 - depth;
-            let block = t.read(bno)?;
+            let block = if level == 0 {
+                t.read(bno)?
+            } else {
+                t.read_interior(bno)?
+            };
             let data = block.data();
             let node = open_block(owner, bno, &data, level as u8)?;
             let index = if level == 0 {
@@ -342,8 +346,21 @@ pub(crate) fn remove<S: Store, M: Blocks<S>>(
     if !path.found {
         return Err(ENOENT);
     }
-    // What is taken apart must be sound, or we would stop half-way.
-    for depth in 0..=path.height {
+    let mut index = if path.height == 0 {
+        path.root_index
+    } else {
+        path.at(path.height - 1)?.1
+    };
+    // What is taken apart must be sound, or we would stop half-way. Mostly nothing is: the leaf has
+    // enough left.
+    let stays = path.show(root.bytes, path.height, |leaf| {
+        let rest = leaf
+            .value(index)
+            .map(|value| leaf.used() - SLOT - value.len());
+        leaf.count() > 1 && rest.is_ok_and(|rest| rest >= SPARSE)
+    })?;
+    let nodes = if stays { 0 } else { path.height + 1 };
+    for depth in 0..nodes {
         if !path.show(root.bytes, depth, |node| node.check().is_ok())? {
             let bno = if depth == 0 {
                 owner.home
@@ -355,11 +372,6 @@ pub(crate) fn remove<S: Store, M: Blocks<S>>(
     }
     announce::<S>(t, &owner)?;
 
-    let mut index = if path.height == 0 {
-        path.root_index
-    } else {
-        path.at(path.height - 1)?.1
-    };
     for depth in (1..=path.height).rev() {
         let bno = path.at(depth - 1)?.0;
         let bad = bad(&owner, bno);

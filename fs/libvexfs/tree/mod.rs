@@ -118,6 +118,17 @@ impl<S: Store> Fs<S> {
         search::lookup(&self.store, root, key, f)
     }
 
+    /// Shows the values of keys that are in ascending order, the `n`-th of which is `key(n)`, with their
+    /// numbers to `f`.
+    pub fn tree_lookup_some(
+        &self,
+        root: Root<'_>,
+        key: impl Fn(usize) -> Option<u128>,
+        f: impl FnMut(usize, &[u8]) -> Result,
+    ) -> Result {
+        search::lookup_some(&self.store, root, key, f)
+    }
+
     /// Shows the first record whose key is at least `key` to `f`.
     pub fn tree_next<R>(
         &self,

@@ -181,6 +181,21 @@ impl<'a> Node<'a> {
         low
     }
 
+    /// The entry of a key.
+    pub fn find(&self, key: u128) -> Option<usize> {
+        if self.count == 0 {
+            return None;
+        }
+        // Keys are often numbers in a row: then the place is known, and only it is looked at.
+        let from_first = key.wrapping_sub(self.key(0));
+        let guess = usize::try_from(from_first).unwrap_or(usize::MAX);
+        if guess < self.count && self.key(guess) == key {
+            return Some(guess);
+        }
+        let i = self.lower_bound(key);
+        (i < self.count && self.key(i) == key).then_some(i)
+    }
+
     /// The entry of an interior node below which `key` belongs.
     pub fn child_index(&self, key: u128) -> usize {
         let i = self.lower_bound(key);

@@ -50,6 +50,7 @@ pub(super) fn open_root<'a>(owner: &Owner, bytes: &'a [u8]) -> Result<Node<'a>> 
 }
 
 /// What is known about the leaf that a search ended in.
+#[derive(Clone, Copy)]
 pub(super) struct Bounds {
     /// The first key that belongs to a leaf further right.
     pub upper: Option<u128>,
@@ -86,13 +87,13 @@ pub(super) fn with_leaf<S: Store, R>(
     with_leaf_of_scan(store, root, key, false, f)
 }
 
-/// As [`with_leaf`]; with `ahead`, the leaves behind it will be wanted next.
-fn with_leaf_of_scan<S: Store, R>(
+/// Finds the node right above the leaf to which `key` belongs, the leaf itself if that is the root, and
+/// shows it and its number to `f`.
+fn with_parent<S: Store, R>(
     store: &S,
     root: Root<'_>,
     key: u128,
-    ahead: bool,
-    f: impl FnOnce(Node<'_>, Bounds) -> Result<R>,
+    f: impl FnOnce(u64, Node<'_>, Bounds) -> Result<R>,
 ) -> Result<R> {
     let owner = &root.owner;
     let top = open_root(owner, root.bytes)?;
@@ -101,27 +102,56 @@ fn with_leaf_of_scan<S: Store, R>(
         lower: 0,
     };
     let mut level = top.level();
-    if level == 0 {
-        return f(top, bounds);
+    if level <= 1 {
+        return f(owner.home, top, bounds);
     }
-    let (mut bno, mut i) = choose(owner, owner.home, &top, key, &mut bounds)?;
-    if ahead && level == 1 {
-        read_ahead(store, &top, bno, i);
-    }
+    let (mut bno, _) = choose(owner, owner.home, &top, key, &mut bounds)?;
     loop {
         level -= 1;
-        let block = store.read(bno)?;
+        let block = store.read_interior(bno)?;
         let data = block.data();
         let node = open_block(owner, bno, &data, level)?;
-        if level == 0 {
-            bounds.check(owner, bno, &node)?;
-            return f(node, bounds);
+        if level <= 1 {
+            return f(bno, node, bounds);
         }
-        (bno, i) = choose(owner, bno, &node, key, &mut bounds)?;
-        if ahead && level == 1 {
-            read_ahead(store, &node, bno, i);
-        }
+        (bno, _) = choose(owner, bno, &node, key, &mut bounds)?;
     }
+}
+
+/// As [`with_leaf`]; with `ahead`, the leaves behind it will be wanted next.
+fn with_leaf_of_scan<S: Store, R>(
+    store: &S,
+    root: Root<'_>,
+    key: u128,
+    ahead: bool,
+    f: impl FnOnce(Node<'_>, Bounds) -> Result<R>,
+) -> Result<R> {
+    let owner = root.owner;
+    with_parent(store, root, key, |bno, parent, mut bounds| {
+        if parent.level() == 0 {
+            return f(parent, bounds);
+        }
+        let (leaf, i) = choose(&owner, bno, &parent, key, &mut bounds)?;
+        if ahead {
+            read_ahead(store, &parent, leaf, i);
+        }
+        with_child(store, &owner, leaf, bounds, f)
+    })
+}
+
+/// Shows the leaf `bno`, whose keys its parents say are within `bounds`, to `f`.
+fn with_child<S: Store, R>(
+    store: &S,
+    owner: &Owner,
+    bno: u64,
+    bounds: Bounds,
+    f: impl FnOnce(Node<'_>, Bounds) -> Result<R>,
+) -> Result<R> {
+    let block = store.read(bno)?;
+    let data = block.data();
+    let leaf = open_block(owner, bno, &data, 0)?;
+    bounds.check(owner, bno, &leaf)?;
+    f(leaf, bounds)
 }
 
 /// Starts reading the leaf `bno`, which is child `i`, and those behind it. As long as leaves come
@@ -182,12 +212,58 @@ pub(crate) fn lookup<S: Store, R>(
     f: impl FnOnce(&[u8]) -> R,
 ) -> Result<Option<R>> {
     with_leaf(store, root, key, |leaf, _| {
-        let i = leaf.lower_bound(key);
-        if i >= leaf.count() || leaf.key(i) != key {
+        let Some(i) = leaf.find(key) else {
             return Ok(None);
-        }
+        };
         Ok(Some(f(leaf.value(i).map_err(bad(&root.owner, 0))?)))
     })
+}
+
+/// Shows the records of keys, the `n`-th of which is `key(n)`, in ascending order, with their numbers to
+/// `f`. What leads to several of them is looked through once.
+pub(crate) fn lookup_some<S: Store>(
+    store: &S,
+    root: Root<'_>,
+    key: impl Fn(usize) -> Option<u128>,
+    mut f: impl FnMut(usize, &[u8]) -> Result,
+) -> Result {
+    let owner = &root.owner;
+    // A key belongs to the first node that is looked at for it, whatever that says of its bounds.
+    let follows = |n: usize, bounds: &Bounds| {
+        let inside = |key: &u128| bounds.upper.is_none_or(|upper| *key < upper);
+        key(n).filter(inside)
+    };
+    let mut show = |mut n: usize, mut now: u128, leaf: &Node<'_>, bounds: &Bounds| loop {
+        if let Some(i) = leaf.find(now) {
+            f(n, leaf.value(i).map_err(bad(owner, 0))?)?;
+        }
+        n += 1;
+        now = match follows(n, bounds) {
+            Some(key) => key,
+            None => return Ok(n),
+        };
+    };
+    let mut n = 0;
+    while let Some(first) = key(n) {
+        n = with_parent(store, root, first, |bno, parent, bounds| {
+            if parent.level() == 0 {
+                return show(n, first, &parent, &bounds);
+            }
+            let mut now = first;
+            loop {
+                let mut below = bounds;
+                let (leaf, _) = choose(owner, bno, &parent, now, &mut below)?;
+                n = with_child(store, owner, leaf, below, |leaf, below| {
+                    show(n, now, &leaf, &below)
+                })?;
+                now = match follows(n, &bounds) {
+                    Some(key) => key,
+                    None => return Ok(n),
+                };
+            }
+        })?;
+    }
+    Ok(())
 }
 
 /// Shows the first record from `key` on to `f`.

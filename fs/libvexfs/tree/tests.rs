@@ -119,6 +119,24 @@ impl Fixture {
         })
         .unwrap();
         assert!(all.iter().map(|(k, v)| (k, v)).eq(self.model.iter()));
+        // Each third key, and what lies behind it.
+        let some: Vec<u128> = self
+            .model
+            .keys()
+            .step_by(3)
+            .flat_map(|k| [*k, k + 1])
+            .collect();
+        let mut found = Vec::new();
+        let key = |n: usize| some.get(n).copied();
+        search::lookup_some(&self.store, self.root(), key, |n, v| {
+            found.push((some[n], v.to_vec()));
+            Ok(())
+        })
+        .unwrap();
+        let held = some
+            .iter()
+            .filter_map(|k| Some((*k, self.model.get(k)?.clone())));
+        assert!(held.eq(found));
     }
 
     fn verify_node(

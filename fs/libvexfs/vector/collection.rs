@@ -5,7 +5,7 @@
 use super::slots::Counts;
 use super::{key, MAX_DIM};
 use crate::libvexfs::credits::{self, blocks};
-use crate::libvexfs::errno::euclean;
+use crate::libvexfs::errno::{eopnotsupp, euclean};
 use crate::libvexfs::format::inode::{STATE_INTERNAL, S_IFREG};
 use crate::libvexfs::format::{le32, le64, put, put32, put64, Inode, Time};
 use crate::libvexfs::journal::Store;
@@ -29,6 +29,10 @@ pub enum Element {
     F32 = 1,
     /// IEEE 754 binary16.
     F16 = 2,
+    /// Signed bytes.
+    Int8 = 3,
+    /// Bits: a byte has eight of them, the first one highest.
+    Binary = 4,
 }
 
 impl Element {
@@ -37,15 +41,19 @@ impl Element {
         match raw {
             1 => Some(Element::F32),
             2 => Some(Element::F16),
+            3 => Some(Element::Int8),
+            4 => Some(Element::Binary),
             _ => None,
         }
     }
 
-    /// Bytes of one.
-    pub fn size(self) -> u32 {
+    /// Bytes of so many, at most [`MAX_DIM`] rounded up a little.
+    pub fn bytes(self, count: u32) -> u32 {
         match self {
-            Element::F32 => 4,
-            Element::F16 => 2,
+            Element::F32 => 4 * count,
+            Element::F16 => 2 * count,
+            Element::Int8 => count,
+            Element::Binary => count.div_ceil(8),
         }
     }
 }
@@ -59,6 +67,8 @@ pub enum Metric {
     Cosine = 2,
     /// Inner product.
     Ip = 3,
+    /// Bits that differ.
+    Hamming = 4,
 }
 
 impl Metric {
@@ -68,8 +78,15 @@ impl Metric {
             1 => Some(Metric::L2),
             2 => Some(Metric::Cosine),
             3 => Some(Metric::Ip),
+            4 => Some(Metric::Hamming),
             _ => None,
         }
+    }
+
+    /// Whether vectors of this type are compared so: bits by how many differ, all others by
+    /// arithmetic.
+    pub fn compares(self, element: Element) -> bool {
+        (self == Metric::Hamming) == (element == Element::Binary)
     }
 }
 
@@ -143,7 +160,7 @@ pub fn valid_name(name: &[u8]) -> bool {
 impl Collection {
     /// Bytes from one slot to the next.
     pub fn stride(&self) -> u64 {
-        u64::from(self.dim) * u64::from(self.element.size())
+        self.element.bytes(self.dim).into()
     }
 
     /// Where the vector of `slot` is in the collection's inode.
@@ -205,7 +222,9 @@ impl Collection {
             model: Text::new(model).ok_or_else(euclean)?,
         };
         let dim_fits = (1..=MAX_DIM).contains(&collection.dim);
-        if !dim_fits || !valid_name(name) || collection.created.nsec >= 1_000_000_000 {
+        let kinds_fit = collection.metric.compares(collection.element);
+        if !dim_fits || !kinds_fit || !valid_name(name) || collection.created.nsec >= 1_000_000_000
+        {
             return Err(euclean());
         }
         Ok(collection)
@@ -276,8 +295,8 @@ impl<S: Store> Fs<S> {
     ///
     /// # Errors
     ///
-    /// `EEXIST`, `EINVAL` (name, dimension, text), `ENOSPC`, `EMFILE` (too many), each
-    /// with nothing dirtied.
+    /// `EEXIST`, `EINVAL` (name, dimension, text), `EOPNOTSUPP` (vectors of this type are not
+    /// compared by this metric), `ENOSPC`, `EMFILE` (too many), each with nothing dirtied.
     pub fn create_collection(
         &self,
         t: &mut S::Trans,
@@ -290,6 +309,9 @@ impl<S: Store> Fs<S> {
         let model = Text::new(new.model).ok_or(EINVAL)?;
         if !(1..=MAX_DIM).contains(&new.dim) || model.as_bytes().contains(&0) {
             return Err(EINVAL);
+        }
+        if !new.metric.compares(new.element) {
+            return Err(eopnotsupp());
         }
         let mut count = 0;
         let mut last = 0;

@@ -53,6 +53,16 @@ impl List {
         }
     }
 
+    /// What it takes.
+    pub fn want(&self) -> &Want {
+        &self.want
+    }
+
+    /// Whether a hit with this 32-bit bound of its key lies within the radius, if there is one.
+    pub fn inside(&self, bound: impl FnOnce() -> u32) -> bool {
+        self.want.within.is_none_or(|within| bound() <= within)
+    }
+
     /// The optimistic key that a candidate must not be above.
     pub fn limit(&self) -> u32 {
         self.limit
@@ -60,11 +70,7 @@ impl List {
 
     /// Whether a hit would be let in. `bound` is [`super::search::Scan::bound`].
     pub fn wants(&self, hit: &Hit, bound: impl FnOnce(u64) -> u32) -> bool {
-        let inside = self
-            .want
-            .within
-            .is_none_or(|within| bound(hit.key) <= within);
-        inside
+        self.inside(|| bound(hit.key))
             && match &self.kind {
                 Kind::Records(top) => {
                     let behind = self

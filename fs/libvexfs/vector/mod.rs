@@ -21,14 +21,17 @@
 //! what `&mut Inode` means. A scan holds neither while it computes: it reads records
 //! in batches and looks again before it lets a hit in.
 
+pub mod changes;
 pub mod collection;
 pub mod files;
 pub mod filter;
 pub mod fuse;
+pub mod held;
 pub mod index;
 pub mod list;
 pub mod memo;
 pub mod record;
+pub mod room;
 pub mod search;
 pub mod slots;
 pub mod stale;

@@ -145,6 +145,23 @@ impl<S: Store> Fs<S> {
             .map_err(|_| self.damaged(collection.ino, 0, "a vector's record has a bad value"))
     }
 
+    /// The records that live in slots, which are in ascending order, with their numbers among these.
+    pub fn records_at(
+        &self,
+        collection: &Inode,
+        slots: &[u32],
+        mut each: impl FnMut(usize, Record),
+    ) -> Result {
+        let key = |n: usize| slots.get(n).map(|slot| key::slot(*slot));
+        self.tree_lookup_some(collection.attr_root(), key, |n, b| {
+            let record = Record::parse(b).map_err(|_| {
+                self.damaged(collection.ino, 0, "a vector's record has a bad value")
+            })?;
+            each(n, record);
+            Ok(())
+        })
+    }
+
     /// Appends live records from slot `from` on, at most `room`.
     pub fn records_from(
         &self,

@@ -147,6 +147,10 @@ pub fn all(scan: &mut impl Scan, lists: &mut [List]) -> Result<bool> {
 ///
 /// As [`all`].
 pub fn some(scan: &mut impl Scan, slots: &[u32], lists: &mut [List]) -> Result<bool> {
+    // Mostly an index has no tail.
+    if slots.is_empty() {
+        return Ok(true);
+    }
     let mut room = Room::new(lists.len())?;
     for slots in slots.chunks(BATCH) {
         if !scan.pause()? {
@@ -233,10 +237,17 @@ pub fn offer(
         slot,
         record: *record,
     };
-    if !list.wants(&hit, |key| scan.bound(key))
-        || !scan.admits(record)?
-        || !scan.unchanged(slot, record)?
-    {
+    let_in(scan, hit, list, |scan| scan.unchanged(slot, record))
+}
+
+/// Lets a hit in if the list wants it, it is admitted, and its record `lives` still.
+pub(super) fn let_in<S: Scan>(
+    scan: &mut S,
+    hit: Hit,
+    list: &mut List,
+    lives: impl FnOnce(&mut S) -> Result<bool>,
+) -> Result {
+    if !list.wants(&hit, |key| scan.bound(key)) || !scan.admits(&hit.record)? || !lives(scan)? {
         return Ok(());
     }
     list.add(hit, |key| scan.bound(key))

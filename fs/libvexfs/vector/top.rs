@@ -16,6 +16,9 @@ pub struct Hit {
     pub record: Record,
 }
 
+/// Hits that there is room for at once.
+const FIRST: usize = 16;
+
 /// The best `k` hits, as a heap with the worst of them on top. Takes memory for
 /// what it holds, never for more than `k`.
 pub struct Top {
@@ -62,6 +65,9 @@ impl Top {
     /// `ENOMEM`; nothing is changed then.
     pub fn add(&mut self, hit: Hit) -> Result {
         if self.heap.len() < self.k {
+            if self.heap.is_empty() {
+                self.heap.reserve(self.k.min(FIRST), GFP_KERNEL)?;
+            }
             self.heap.push(hit, GFP_KERNEL)?;
             self.up(self.heap.len() - 1);
         } else if self.wants(hit.key, hit.slot) {

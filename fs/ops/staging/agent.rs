@@ -2,7 +2,11 @@
 
 //! Agents: the queue descriptor, which requests are read from, and the calls on it.
 
-use super::{archive, recall, volume, Shared};
+use super::{
+    archive,
+    recall::{self, Delivery},
+    volume, Shared,
+};
 use crate::libvexfs::errno::{edquot, estale};
 use crate::libvexfs::staging::queue::{Done, Op, Request};
 use crate::vfs::{
@@ -187,40 +191,62 @@ impl Agent {
         if !ioctl::capable(bindings::CAP_SYS_ADMIN) {
             return Err(EPERM);
         }
-        self.shared.link.with(|sb| {
-            sb.mount().check_running()?;
-            // Whoever remounts read-only first says so, and then waits for those that are in here.
-            if _IOC_NR(cmd) != bindings::VEXFS_NR_VOLUME_LIST && sb.closed_to_writers() {
-                return Err(EROFS);
-            }
-            let result = match _IOC_NR(cmd) {
+        if _IOC_NR(cmd) == bindings::VEXFS_NR_STAGE_DATA {
+            return self.stage(arg);
+        }
+        self.on_mount(
+            _IOC_NR(cmd) != bindings::VEXFS_NR_VOLUME_LIST,
+            |sb| match _IOC_NR(cmd) {
                 bindings::VEXFS_NR_ARCHIVE_BEGIN => archive::begin(sb, arg),
                 bindings::VEXFS_NR_ARCHIVE_READ => archive::read(&self.shared, sb, arg),
                 bindings::VEXFS_NR_COPY_COMMIT => archive::commit(&self.shared, sb, arg),
-                bindings::VEXFS_NR_STAGE_DATA => self.stage(sb, arg),
                 bindings::VEXFS_NR_STAGE_COMPLETE => self.complete(sb, arg),
                 bindings::VEXFS_NR_VOLUME_UPSERT => volume::upsert(sb, arg),
                 bindings::VEXFS_NR_VOLUME_LIST => volume::list(sb, arg),
                 _ => Err(ENOTTY),
-            };
-            sb.mount().judge(result)
+            },
+        )
+    }
+
+    /// Lets `f` use the mount, for a call that `writes` or does not.
+    fn on_mount<T>(&self, writes: bool, f: impl FnOnce(&SuperBlock) -> Result<T>) -> Result<T> {
+        self.shared.link.with(|sb| {
+            sb.mount().check_running()?;
+            // Whoever remounts read-only first says so, and then waits for those that are in here.
+            if writes && sb.closed_to_writers() {
+                return Err(EROFS);
+            }
+            sb.mount().judge(f(sb))
         })
     }
 
     /// STAGE_DATA.
-    fn stage(&self, sb: &SuperBlock, arg: usize) -> Result<isize> {
+    fn stage(&self, arg: usize) -> Result<isize> {
         let (mut d, size) = uapi::get::<bindings::vexfs_stage_data>(arg, 64)?;
         if d.flags != 0 || d.reserved != [0] || d.len > bindings::VEXFS_STAGE_MAX_BYTES.into() {
             return Err(EINVAL);
         }
-        let request = self.shared.queue.lock().handed(self.id, d.cookie)?;
-        if request.op != Op::Recall || request.want.version != d.version {
-            return Err(EINVAL);
-        }
-        let (done, result) = recall::deliver(&self.shared, sb, &request, (d.off, d.len), d.buf);
-        d.done = done;
+        d.done = 0;
+        let result = loop {
+            let delivered = self.on_mount(true, |sb| {
+                let request = self.shared.queue.lock().handed(self.id, d.cookie)?;
+                if request.op != Op::Recall || request.want.version != d.version {
+                    return Err(EINVAL);
+                }
+                let range = (d.off, d.len);
+                recall::deliver(&self.shared, sb, &request, range, d.buf, &mut d.done)
+            });
+            match delivered {
+                Ok(Delivery::Whole) => break Ok(0),
+                Ok(Delivery::Frozen) => {}
+                Err(e) => break Err(e),
+            }
+            if let Err(e) = self.shared.link.wait_for_thaw() {
+                break Err(e);
+            }
+        };
         uapi::put(arg, size, &d)?;
-        result.map(|()| 0)
+        result
     }
 
     /// STAGE_COMPLETE.

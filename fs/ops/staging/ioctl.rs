@@ -10,6 +10,7 @@ use crate::vfs::{
     bindings,
     inode::VexInode,
     ioctl::{capable, File},
+    sched::apart,
     uapi,
 };
 use kernel::prelude::*;
@@ -31,16 +32,20 @@ pub(crate) fn ioctl(file: &File, nr: u32, arg: usize) -> Result<isize> {
         }
     };
     let result = match nr {
-        bindings::VEXFS_NR_STAGE_ATTACH => admin().and_then(|()| agent::attach(mount.sb(), arg)),
-        bindings::VEXFS_NR_STAGE_ARCHIVE => batch::run(file, batch::What::Archive, arg),
-        bindings::VEXFS_NR_STAGE_RELEASE => admin()
-            .and_then(|()| file.with_write_access(|| batch::run(file, batch::What::Release, arg))),
-        bindings::VEXFS_NR_STAGE_PREFETCH => batch::run(file, batch::What::Prefetch, arg),
-        bindings::VEXFS_NR_STAGE_STATE => state(file, arg),
-        bindings::VEXFS_NR_VOLUME_UPSERT => {
-            admin().and_then(|()| file.with_write_access(|| volume::upsert(mount.sb(), arg)))
+        bindings::VEXFS_NR_STAGE_ATTACH => {
+            admin().and_then(|()| apart(|| agent::attach(mount.sb(), arg)))
         }
-        bindings::VEXFS_NR_VOLUME_LIST => admin().and_then(|()| volume::list(mount.sb(), arg)),
+        bindings::VEXFS_NR_STAGE_ARCHIVE => apart(|| batch::run(file, batch::What::Archive, arg)),
+        bindings::VEXFS_NR_STAGE_RELEASE => admin().and_then(|()| {
+            apart(|| file.with_write_access(|| batch::run(file, batch::What::Release, arg)))
+        }),
+        bindings::VEXFS_NR_STAGE_PREFETCH => apart(|| batch::run(file, batch::What::Prefetch, arg)),
+        bindings::VEXFS_NR_STAGE_STATE => apart(|| state(file, arg)),
+        bindings::VEXFS_NR_VOLUME_UPSERT => admin()
+            .and_then(|()| apart(|| file.with_write_access(|| volume::upsert(mount.sb(), arg)))),
+        bindings::VEXFS_NR_VOLUME_LIST => {
+            admin().and_then(|()| apart(|| volume::list(mount.sb(), arg)))
+        }
         _ => Err(ENOTTY),
     };
     mount.judge(result)

@@ -355,28 +355,25 @@ pub(super) fn lost(vi: &VexInode, version: u64) {
     );
 }
 
-/// Bytes of a recall come in: `[off, off + len)` of the archived version, at user address `buf`.
-/// Returns how many were dealt with, and how it ended.
+/// How far a delivery came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Delivery {
+    /// All bytes were dealt with.
+    Whole,
+    /// The file system is frozen: whoever waits for the thaw, without the link, may go on.
+    Frozen,
+}
+
+/// Bytes of a recall come in: `[off, off + len)` of the archived version, at user address `buf`, of
+/// which `done` were dealt with before. Says how it ended.
 pub(super) fn deliver(
     shared: &Shared,
     sb: &SuperBlock,
     request: &Request,
     (off, len): (u64, u64),
     buf: u64,
-) -> (u64, Result) {
-    let mut done = 0;
-    let result = deliver_chunks(shared, sb, request, (off, len), buf, &mut done);
-    (done, result)
-}
-
-fn deliver_chunks(
-    shared: &Shared,
-    sb: &SuperBlock,
-    request: &Request,
-    (off, len): (u64, u64),
-    buf: u64,
     done: &mut u64,
-) -> Result {
+) -> Result<Delivery> {
     let archived = request.want.file_size;
     let end = off.checked_add(len).ok_or(EINVAL)?;
     if off % CHUNK != 0 || end > archived || (end % CHUNK != 0 && end != archived) {
@@ -406,7 +403,9 @@ fn deliver_chunks(
             check(&vi, request, chunk, data)?;
             {
                 // Nothing reaches the device of a frozen file system, not even free blocks.
-                let _write = sb.hold_write();
+                let Some(_write) = sb.try_hold_write() else {
+                    return Ok(Delivery::Frozen);
+                };
                 // A release that began before the recall was asked for ends first, or it would give
                 // back what comes in, and the recall would have brought nothing.
                 let _invalidate = vi.invalidate_lock_shared();
@@ -416,7 +415,7 @@ fn deliver_chunks(
         }
         *done += n;
     }
-    Ok(())
+    Ok(Delivery::Whole)
 }
 
 fn missing_in_chunk(vi: &VexInode, version: u64, chunk: u64, from: u64) -> Result<Option<Part>> {

@@ -13,6 +13,7 @@ use crate::libvexfs::Fs;
 use crate::vfs::{
     access::{self, MAY_WRITE},
     bindings,
+    core_lock::CoreGuard,
     inode::VexInode,
     ioctl::File,
     store::Store,
@@ -99,25 +100,15 @@ pub(super) fn drop(file: &File, arg: usize) -> Result<isize> {
         let mut t = fs
             .store
             .begin(credits::REMOVE + credits::ORPHAN + 2 * credits::INODE)?;
-        // Both cores, in the order of their numbers.
-        let (mut first, mut second);
-        let (table, core) = if system.ino() < inode.ino() {
-            first = system.core().write();
-            second = inode.core().write();
-            (&mut *first, &mut *second)
-        } else {
-            first = inode.core().write();
-            second = system.core().write();
-            (&mut *second, &mut *first)
-        };
-        fs.orphan_add(&mut t, core, orphan::DELETE)?;
+        let (mut table, mut core) = both(&system, &inode);
+        fs.orphan_add(&mut t, &mut core, orphan::DELETE)?;
         core.nlink = 0;
-        fs.log_inode(&mut t, core)?;
-        fs.remove_collection(&mut t, table, found.id)?;
-        inode.show(core);
-        system.show_blocks(table);
+        fs.log_inode(&mut t, &core)?;
+        fs.remove_collection(&mut t, &mut table, found.id)?;
+        inode.show(&core);
+        system.show_blocks(&table);
         let tid = t.tid();
-        core::mem::drop((first, second));
+        core::mem::drop((table, core));
         for changed in [&*system, &*inode, file.inode()] {
             changed.data().note(tid, true);
         }
@@ -127,6 +118,17 @@ pub(super) fn drop(file: &File, arg: usize) -> Result<isize> {
     // The last reference frees what the collection had.
     core::mem::drop(inode);
     Ok(0)
+}
+
+/// Locks two cores, in the order of their numbers.
+fn both<'a>(a: &'a VexInode, b: &'a VexInode) -> (CoreGuard<'a>, CoreGuard<'a>) {
+    if a.ino() < b.ino() {
+        let first = a.core().write();
+        (first, b.core().write_nested(1))
+    } else {
+        let first = b.core().write();
+        (a.core().write_nested(1), first)
+    }
 }
 
 /// The index of a collection whose inode this is, if it has a graph.
@@ -173,21 +175,13 @@ pub(super) fn drop_index(
             return Ok(false);
         }
         let mut t = mount.fs.store.begin(DROP_INDEX_CREDITS)?;
-        // Both cores, in the order of their numbers.
-        let (mut first, mut second);
-        let (core, nodes_core) = if inode.ino() < nodes.ino() {
-            first = inode.core().write();
-            second = nodes.core().write();
-            (&mut *first, &mut *second)
-        } else {
-            first = nodes.core().write();
-            second = inode.core().write();
-            (&mut *second, &mut *first)
-        };
-        mount.fs.drop_index(&mut t, core, Some(nodes_core), to)?;
-        nodes.show(nodes_core);
+        let (mut core, mut nodes_core) = both(inode, &nodes);
+        mount
+            .fs
+            .drop_index(&mut t, &mut core, Some(&mut *nodes_core), to)?;
+        nodes.show(&nodes_core);
         let tid = t.tid();
-        core::mem::drop((first, second));
+        core::mem::drop((core, nodes_core));
         for changed in [inode, &*nodes] {
             changed.data().note(tid, true);
         }

@@ -2,7 +2,7 @@
 
 //! Filters: from user space, and what they see of a record and its file.
 
-use super::sight::Sight;
+use super::sight::{self, Sight};
 use crate::libvexfs::errno::enodata;
 use crate::libvexfs::format::inode::{STATE_ARCHIVED, STATE_OFFLINE, S_IFMT};
 use crate::libvexfs::format::Time;
@@ -111,6 +111,17 @@ struct Seen {
     btime: Time,
 }
 
+/// Who looks at what is far away.
+#[derive(Clone, Copy)]
+enum Far<'a> {
+    /// Nobody, so far.
+    Nobody,
+    /// A caller, with what it may see.
+    Caller(&'a Sight<'a>, &'a Filter),
+    /// Nobody in particular: what depends on who asks is not known.
+    Anyone(&'a Filter),
+}
+
 /// What a filter sees. What is `None` it is not told.
 pub(super) struct View<'a> {
     ino: u64,
@@ -118,7 +129,9 @@ pub(super) struct View<'a> {
     record: Option<&'a Record>,
     inode: Option<(&'a VexInode, Seen)>,
     /// For what is far away: directories and extended attributes.
-    far: Option<(&'a Sight<'a>, &'a Filter)>,
+    far: Far<'a>,
+    /// The times are what they seem: whatever changes them is noted.
+    times: bool,
     path: Option<&'a [u8]>,
     value: KVVec<u8>,
 }
@@ -131,7 +144,8 @@ impl<'a> View<'a> {
             generation: record.generation,
             record: Some(record),
             inode: None,
-            far: None,
+            far: Far::Nobody,
+            times: true,
             path: None,
             value: KVVec::new(),
         }
@@ -153,16 +167,30 @@ impl<'a> View<'a> {
             generation: inode.generation(),
             record,
             inode: Some((inode, seen)),
-            far: None,
+            far: Far::Nobody,
+            times: true,
             path: None,
             value: KVVec::new(),
+        }
+    }
+
+    /// Of a file, as far as it is the same for whoever asks, through a mount that maps no owners.
+    pub(super) fn for_anyone(
+        inode: &'a VexInode,
+        filter: &'a Filter,
+        record: Option<&'a Record>,
+    ) -> Self {
+        View {
+            far: Far::Anyone(filter),
+            times: !inode.sb().updates_times_lazily(),
+            ..Self::of_file(inode, IdMap::identity(), record)
         }
     }
 
     /// With what is far away, too.
     pub(super) fn with_far(self, sight: &'a Sight<'a>, filter: &'a Filter) -> Self {
         View {
-            far: Some((sight, filter)),
+            far: Far::Caller(sight, filter),
             ..self
         }
     }
@@ -197,6 +225,9 @@ impl Subject for View<'_> {
             };
         };
         let stat = &seen.stat;
+        if matches!(field, Field::Atime | Field::Mtime | Field::Ctime) && !self.times {
+            return Looked::Unknown;
+        }
         Looked::Found(match field {
             Field::Key => return of_record(|r| r.key),
             Field::Off => return of_record(|r| r.off),
@@ -236,11 +267,13 @@ impl Subject for View<'_> {
     }
 
     fn attribute(&mut self, name: &[u8]) -> Result<Looked<&[u8]>> {
-        let (Some((inode, _)), Some(_)) = (self.inode, self.far) else {
+        let Some((inode, _)) = self.inode else {
             return Ok(Looked::Unknown);
         };
         let (space, bare) = match (name.strip_prefix(b"user."), name.strip_prefix(b"trusted.")) {
+            _ if matches!(self.far, Far::Nobody) => return Ok(Looked::Unknown),
             (Some(bare), _) => (xattr::USER, bare),
+            (_, Some(_)) if matches!(self.far, Far::Anyone(_)) => return Ok(Looked::Unknown),
             (_, Some(bare)) if capable(bindings::CAP_SYS_ADMIN) => (xattr::TRUSTED, bare),
             _ => return Ok(Looked::Nothing),
         };
@@ -255,21 +288,26 @@ impl Subject for View<'_> {
     }
 
     fn under(&mut self, dir: usize) -> Result<Looked<bool>> {
-        let Some((sight, filter)) = self.far else {
+        let (Far::Caller(_, filter) | Far::Anyone(filter)) = self.far else {
             return Ok(Looked::Unknown);
         };
         let Some((from, generation)) = filter.dirs().get(dir).copied() else {
             return Ok(Looked::Nothing);
         };
-        if (from, generation) == (self.ino, self.generation) {
+        let (ino, of) = (self.ino, self.generation);
+        if (from, generation) == (ino, of) {
             return Ok(Looked::Found(true));
         }
+        let sight = match (self.far, self.inode) {
+            (Far::Caller(sight, _), _) => sight,
+            // Whether a caller finds a way is another matter; where there is none nobody does.
+            (Far::Anyone(_), Some((inode, _))) if !sight::leads_to(from, inode)? => {
+                return Ok(Looked::Found(false));
+            }
+            _ => return Ok(Looked::Unknown),
+        };
         // The number was checked when the search began; it is of another directory only if this
         // one was removed since, and then nothing lies below it.
-        Ok(Looked::Found(sight.below(
-            self.ino,
-            self.generation,
-            from,
-        )?))
+        Ok(Looked::Found(sight.below(ino, of, from)?))
     }
 }

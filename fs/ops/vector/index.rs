@@ -22,13 +22,14 @@ mod worker;
 
 pub(super) use find::{plan, Outcome, Plan};
 pub(super) use ioctl::index as ioctl;
+pub(super) use source::Source;
 
 use super::{change, Open};
-use crate::libvexfs::errno::eopnotsupp;
 use crate::libvexfs::vector::index::intent::Intents;
 use crate::libvexfs::vector::index::log::NewIndex;
+use crate::libvexfs::vector::index::walks::Walks;
 use crate::libvexfs::vector::index::{self, Entries, Marks, Params, Shape, State};
-use crate::libvexfs::vector::{Collection, Metric};
+use crate::libvexfs::vector::Collection;
 use crate::libvexfs::Fs;
 use crate::vfs::{
     graph::GraphKernels,
@@ -90,19 +91,22 @@ pub(super) struct Index {
     /// Which parts of its inode are being written; none while nobody has looked.
     intents: Mutex<Option<Intents>>,
     scrubbed_to: AtomicU64,
+    /// When all edges are to be walked along.
+    walks: Walks,
+    /// The worker cannot go on: there is no space, or something failed.
+    stuck: AtomicBool,
 }
 
 impl Index {
     fn new(open: &Open, record: &index::Index, nodes: InternalFile) -> Result<Index> {
         let shape = record.shape(&open.collection);
-        let (element, metric) = (open.collection.element, open.collection.metric);
         let marks = record.marks;
         Ok(Index {
             collection: open.collection,
             record: *record,
             file: nodes,
             shape,
-            kernels: GraphKernels::new(&shape, element, metric, record.seed)?,
+            kernels: GraphKernels::new(&shape, record.seed, marks.bound)?,
             view: SpinLock::new(Snapshot {
                 ready: record.state == State::Ready,
                 applied: marks.applied,
@@ -116,6 +120,8 @@ impl Index {
             saved_at: SpinLock::new(Instant::now())?,
             intents: Mutex::new(None)?,
             scrubbed_to: AtomicU64::new(0),
+            walks: Walks::new(),
+            stuck: AtomicBool::new(false),
         })
     }
 
@@ -161,6 +167,11 @@ impl Index {
         unsaved >= changes || unsaved > 0 && ago >= i64::from(ms)
     }
 
+    /// Whether the worker cannot go on for now. Nobody should wait for it then.
+    fn is_stuck(&self) -> bool {
+        self.stuck.load(Ordering::Relaxed)
+    }
+
     /// Whether it is none any more.
     pub(super) fn is_dropped(&self) -> bool {
         self.dropped.load(Ordering::Acquire)
@@ -189,6 +200,16 @@ impl Index {
 
     fn set_scrubbed_to(&self, mib: u64) {
         self.scrubbed_to.store(mib, Ordering::Relaxed);
+    }
+
+    /// A node was found that no path leads to: the worker is to look for such.
+    fn found_lost(&self) {
+        self.walks.found_lost();
+    }
+
+    /// Whether all edges should be walked along.
+    fn walk_is_due(&self) -> bool {
+        self.walks.is_due(self.snapshot().end)
     }
 
     /// Logs what became of it.
@@ -322,7 +343,7 @@ impl Indexes {
             let record = mount.fs.index(&open.inode().core().read())?;
             let next = record.map_or(0, |record| record.next);
             let fits = next.saturating_sub(now.applied) < most;
-            if fits || !now.ready || self.stopping() || index.is_dropped() {
+            if fits || self.stopping() || index.is_dropped() || index.is_stuck() {
                 return Ok(());
             }
             mount.check_running()?;
@@ -342,17 +363,12 @@ impl Indexes {
         self.progress.wake_all();
     }
 
-    /// Starts the worker.
-    ///
-    /// # Safety
-    ///
-    /// `mount` stays where it is until [`Indexes::stop_worker`] was called.
-    pub(super) unsafe fn start_worker(&self, mount: &Mount) -> Result {
+    /// Starts the worker, unless it runs.
+    pub(super) fn start_worker(&self, mount: &Mount) -> Result {
         let mut thread = self.thread.lock();
         if thread.is_none() {
             self.stop.store(false, Ordering::Release);
-            // SAFETY: The caller's promise.
-            *thread = Some(unsafe { Thread::start(c"vexfs-index", mount) }?);
+            *thread = Some(Thread::start(mount.sb(), c"vexfs-index", worker::run)?);
         }
         Ok(())
     }
@@ -409,10 +425,13 @@ impl Indexes {
     }
 }
 
+/// Changes that are read together.
+const BATCH: usize = 256;
+
 /// Candidates of a search through an index that does not say how many.
-fn default_ef(record: &index::Index) -> usize {
+fn default_ef(collection: &Collection, record: &index::Index) -> usize {
     match record.ef {
-        0 => index::DEFAULT_EF,
+        0 => index::default_ef(collection.metric),
         ef => ef.into(),
     }
 }
@@ -421,15 +440,12 @@ fn default_ef(record: &index::Index) -> usize {
 ///
 /// # Errors
 ///
-/// `EEXIST`, `EOPNOTSUPP`, `ENOENT` if the collection was dropped, what libvexfs returns.
+/// `EEXIST`, `ENOENT` if the collection was dropped, what libvexfs returns.
 ///
 /// # Context
 ///
 /// No lock held.
 fn create(mount: &Mount, open: &Open, automatic: bool) -> Result {
-    if open.collection.metric == Metric::Ip {
-        return Err(eopnotsupp());
-    }
     let new = NewIndex {
         automatic,
         bits: 0,
@@ -451,4 +467,32 @@ fn create(mount: &Mount, open: &Open, automatic: bool) -> Result {
     }
     mount.vectors.indexes.changed();
     Ok(())
+}
+
+/// Gives the changes of a collection from `from` on to `each`, some at a time, in order, until it
+/// says `false`.
+///
+/// # Errors
+///
+/// `EUCLEAN`, `EIO`, `ENOMEM`; what `each` returns.
+fn changes(
+    open: &Open,
+    mut from: u64,
+    mut each: impl FnMut(&[(u64, index::Op)]) -> Result<bool>,
+) -> Result {
+    let mut ops = KVec::with_capacity(BATCH, GFP_KERNEL)?;
+    loop {
+        ops.clear();
+        {
+            let core = open.inode().core().read();
+            open.inode().fs().index_ops(&core, from, BATCH, &mut ops)?;
+        }
+        let Some((last, _)) = ops.last() else {
+            return Ok(());
+        };
+        from = last + 1;
+        if !each(&ops)? {
+            return Ok(());
+        }
+    }
 }

@@ -6,7 +6,7 @@
 use super::admission::Admission;
 use super::{sight, Open};
 use crate::libvexfs::errno::estale;
-use crate::libvexfs::vector::filter::Need;
+use crate::libvexfs::vector::filter::{Filter, Need};
 use crate::libvexfs::vector::top::sort_by_key;
 use crate::ops::dir;
 use crate::vfs::{access::RenameMoment, bindings, inode::VexInode, ioctl::File, sched};
@@ -35,26 +35,17 @@ pub(super) fn slots(file: &File, open: &Open, admission: &Admission<'_>) -> Resu
         open.inode().fs().vector_counts(&core)?.live
     };
     let worth = (live / LOOKUP).max(FEW) as usize;
+    let need = admission.need();
+    if let Some((filter, need)) = need {
+        if let Some(slots) = needed(open, filter, Some(need), worth)? {
+            return Ok(Some(slots));
+        }
+    }
     let mut found = Finder {
         open,
         slots: KVVec::new(),
         worth,
     };
-    let need = admission.need();
-    let enough = match need {
-        Some((_, Need::Key(key))) => found.key(key)?,
-        Some((_, Need::File(ino))) => found.owner(ino)?,
-        Some((filter, Need::Keys(span))) if span.numbers() <= worth => {
-            found.each(filter.numbers(span), Finder::key)?
-        }
-        Some((filter, Need::Files(span))) if span.numbers() <= worth => {
-            found.each(filter.numbers(span), Finder::owner)?
-        }
-        _ => false,
-    };
-    if enough {
-        return Ok(Some(found.sorted()));
-    }
     let under = match need {
         Some((filter, Need::Under(dir))) => filter.dirs().get(dir).copied(),
         _ => None,
@@ -66,6 +57,37 @@ pub(super) fn slots(file: &File, open: &Open, admission: &Admission<'_>) -> Resu
         }
     }
     Ok(None)
+}
+
+/// The slots of the records that a filter needs, if it names them or their files, and they are not
+/// more than `worth`.
+///
+/// # Errors
+///
+/// As [`slots`].
+pub(super) fn needed(
+    open: &Open,
+    filter: &Filter,
+    need: Option<Need>,
+    worth: usize,
+) -> Result<Option<Slots>> {
+    let mut found = Finder {
+        open,
+        slots: KVVec::new(),
+        worth,
+    };
+    let enough = match need {
+        Some(Need::Key(key)) => found.key(key)?,
+        Some(Need::File(ino)) => found.owner(ino)?,
+        Some(Need::Keys(span)) if span.numbers() <= worth => {
+            found.each(filter.numbers(span), Finder::key)?
+        }
+        Some(Need::Files(span)) if span.numbers() <= worth => {
+            found.each(filter.numbers(span), Finder::owner)?
+        }
+        _ => false,
+    };
+    Ok(enough.then(|| found.sorted()))
 }
 
 struct Finder<'a> {

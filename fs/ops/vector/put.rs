@@ -183,7 +183,7 @@ impl Call<'_> {
     ) -> Result<(usize, Record)> {
         let end = raw.off.checked_add(raw.len);
         if raw.flags != 0
-            || raw.vector_len as usize != wide.len()
+            || ![wide.len(), to.len()].contains(&(raw.vector_len as usize))
             || end.is_none_or(|end| end > 1 << 63)
         {
             return Err(EINVAL);
@@ -192,10 +192,14 @@ impl Call<'_> {
         let inode = self.inode(owner)?;
         let (ino, generation) = (inode.ino(), inode.generation());
         let version = self.version(owner, raw.version)?;
-        uapi::slice(raw.vector, wide.len())
-            .reader()
-            .read_slice(wide)?;
-        self.open.kernels.encode(wide, to)?;
+        let vector = uapi::slice(raw.vector, raw.vector_len as usize);
+        if raw.vector_len as usize == wide.len() {
+            vector.reader().read_slice(wide)?;
+            self.open.kernels.encode(wide, to)?;
+        } else {
+            vector.reader().read_slice(to)?;
+            self.open.kernels.admit(to, wide)?;
+        }
         let record = Record {
             key: raw.key,
             ino,
@@ -462,6 +466,11 @@ impl Call<'_> {
             });
             match step {
                 Ok((n, tid)) => {
+                    vi.mount().vectors.watch().records_gone();
+                    for new in rest.iter().take(n) {
+                        let id = self.open.collection.id;
+                        vi.mount().vectors.watch().record(id, new.slot);
+                    }
                     done += n;
                     self.tid = Some(tid);
                 }

@@ -7,6 +7,7 @@ use super::request::Request;
 use super::sight::Sight;
 use super::{unless_dropped, Open};
 use crate::libvexfs::errno::enodata;
+use crate::libvexfs::vector::room::zeroes;
 use crate::vfs::{access::FileRef, bindings, ioctl::File, sched, uapi};
 use kernel::prelude::*;
 
@@ -22,7 +23,7 @@ pub(super) struct Query {
 ///
 /// # Errors
 ///
-/// `EFAULT`, `ENOENT`, `ENODATA`, `EBADF`, `EXDEV`; `EUCLEAN`, `EIO`, `ENOMEM`, `EINTR`.
+/// `EFAULT`, `EINVAL`, `ENOENT`, `ENODATA`, `EBADF`, `EXDEV`; `EUCLEAN`, `EIO`, `ENOMEM`, `EINTR`.
 pub(super) fn read(file: &File, open: &Open, request: &Request) -> Result<Query> {
     if request.has(bindings::VEXFS_SEARCH_LIKE_KEY) {
         return like_key(file, open, request.raw.like_key);
@@ -30,7 +31,21 @@ pub(super) fn read(file: &File, open: &Open, request: &Request) -> Result<Query>
     if request.has(bindings::VEXFS_SEARCH_LIKE_FILE) {
         return like_file(file, open, request);
     }
-    let mut vectors = KVVec::from_elem(0u8, request.queries() * open.wide(), GFP_KERNEL)?;
+    let mut vectors = zeroes(request.queries() * open.wide())?;
+    if request.has(bindings::VEXFS_SEARCH_STORED) {
+        let mut stored = zeroes(open.stored())?;
+        let from = uapi::slice(request.raw.vectors, request.queries() * stored.len());
+        let mut from = from.reader();
+        for query in 0..request.queries() {
+            from.read_slice(&mut stored)?;
+            let wide = vectors.get_mut(query * open.wide()..(query + 1) * open.wide());
+            open.kernels.admit(&mut stored, wide.ok_or(EINVAL)?)?;
+        }
+        return Ok(Query {
+            vectors,
+            like: None,
+        });
+    }
     uapi::slice(request.raw.vectors, vectors.len())
         .reader()
         .read_slice(&mut vectors)?;
@@ -42,7 +57,7 @@ pub(super) fn read(file: &File, open: &Open, request: &Request) -> Result<Query>
 
 fn like_key(file: &File, open: &Open, key: u64) -> Result<Query> {
     let (_, record, vector) = read_by_key(file, open, key)?;
-    let mut vectors = KVVec::from_elem(0u8, open.wide(), GFP_KERNEL)?;
+    let mut vectors = zeroes(open.wide())?;
     open.kernels.decode(&vector, &mut vectors)?;
     Ok(Query {
         vectors,
@@ -63,8 +78,8 @@ fn like_file(file: &File, open: &Open, request: &Request) -> Result<Query> {
         fs.slots_by_owner(&core, ino, 0, request.queries(), &mut slots)
     };
     unless_dropped(open, found)?;
-    let mut vectors = KVVec::from_elem(0u8, slots.len() * open.wide(), GFP_KERNEL)?;
-    let mut vector = KVVec::from_elem(0u8, open.stored(), GFP_KERNEL)?;
+    let mut vectors = zeroes(slots.len() * open.wide())?;
+    let mut vector = zeroes(open.stored())?;
     let mut count = 0;
     let record = |slot| {
         let core = open.inode().core().read();

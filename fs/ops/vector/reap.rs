@@ -79,5 +79,8 @@ pub(super) fn remove_slots(open: &Open, slots: &[u32]) -> Result<usize> {
                 vi.fs().remove_step(t, core, slots)
             })
         })
-        .map(|(done, _)| done)
+        .map(|(done, _)| {
+            vi.mount().vectors.watch().records_gone();
+            done
+        })
 }

@@ -39,17 +39,19 @@ pub(super) fn get(file: &File, arg: usize) -> Result<isize> {
     }
     let mount = file.inode().mount();
     let open = Open::new(mount, raw.collection)?;
-    if raw.vector_len != 0 && raw.vector_len as usize != open.wide() {
+    let len = raw.vector_len as usize;
+    if ![0, open.wide(), open.stored()].contains(&len) {
         return Err(EINVAL);
     }
     let (slot, record, vector) = read_by_key(file, &open, raw.key)?;
     raw.record = describe(file, slot, &record)?.ok_or(ENOENT)?;
-    if raw.vector_len != 0 {
-        let mut wide = KVVec::from_elem(0u8, open.wide(), GFP_KERNEL)?;
+    if len == open.wide() {
+        let mut wide = KVVec::from_elem(0u8, len, GFP_KERNEL)?;
         open.kernels.decode(&vector, &mut wide)?;
-        uapi::slice(raw.vector, wide.len())
-            .writer()
-            .write_slice(&wide)?;
+        uapi::slice(raw.vector, len).writer().write_slice(&wide)?;
+    } else if len != 0 {
+        let to = uapi::slice(raw.vector, len);
+        to.writer().write_slice(&vector)?;
     }
     uapi::put(arg, size, &raw)?;
     Ok(0)

@@ -2,7 +2,6 @@
 
 //! What a search is asked for, checked.
 
-use crate::libvexfs::errno::eopnotsupp;
 use crate::libvexfs::vector::list::Want;
 use crate::vfs::{bindings, uapi};
 use kernel::prelude::*;
@@ -16,7 +15,8 @@ const KNOWN: u32 = bindings::VEXFS_SEARCH_SUBTREE
     | bindings::VEXFS_SEARCH_LIKE_KEY
     | bindings::VEXFS_SEARCH_LIKE_FILE
     | bindings::VEXFS_SEARCH_OTHERS
-    | bindings::VEXFS_SEARCH_PREPARED;
+    | bindings::VEXFS_SEARCH_PREPARED
+    | bindings::VEXFS_SEARCH_STORED;
 /// Hits of each query that are fused, unless the caller says more or less.
 const WINDOW: u32 = 100;
 
@@ -43,7 +43,7 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// `EFAULT`, `EINVAL`, `E2BIG`, `EOPNOTSUPP`.
+    /// `EFAULT`, `EINVAL`, `E2BIG`.
     pub(super) fn read(arg: usize) -> Result<Self> {
         let (mut raw, size) = uapi::get::<bindings::vexfs_search>(arg, 56)?;
         if raw.flags & !KNOWN != 0 || raw.reserved != 0 || raw.k == 0 || raw.queries == 0 {
@@ -61,6 +61,7 @@ impl Request {
             || (raw.like_key != 0 && !like_key)
             || (raw.filter_fd != 0 && !has(bindings::VEXFS_SEARCH_PREPARED));
         let clash = (like_key && (like_file || raw.queries != 1))
+            || (has(bindings::VEXFS_SEARCH_STORED) && (like_key || like_file))
             || (has(bindings::VEXFS_SEARCH_OTHERS) && !(like_key || like_file))
             || (has(bindings::VEXFS_SEARCH_PREPARED) && raw.filter != 0);
         if unused || clash {
@@ -68,9 +69,6 @@ impl Request {
         }
         // What an earlier call told there.
         raw.result = 0;
-        if has(bindings::VEXFS_SEARCH_PREPARED) {
-            return Err(eopnotsupp());
-        }
         let depth = if fused { window(&raw) } else { raw.k };
         // The product cannot overflow: both factors are bounded.
         if raw.k > bindings::VEXFS_MAX_K

@@ -3,20 +3,23 @@
 //! The pass of an exact search: `libvexfs::vector::search` over the page cache.
 
 use super::admission::Admission;
+use super::prepared::Held;
 use super::search::SEED;
 use super::trace::Trace;
 use super::Open;
 use crate::crc32c::crc32c;
+use crate::libvexfs::vector::held;
+use crate::libvexfs::vector::room::zeroes;
 use crate::libvexfs::vector::search::Scan;
 use crate::libvexfs::vector::{Metric, Record};
 use crate::vfs::{
     internal_file::Reader,
     sched,
-    simd::{copy_racing, Kernels, Queries},
+    simd::{Kernels, Queries},
 };
 use core::ops::Range;
 use kernel::page::PAGE_SIZE;
-use kernel::prelude::*;
+use kernel::{prelude::*, sync::Arc};
 
 /// Bytes that are read ahead of the scan.
 const AHEAD: u64 = 1 << 20;
@@ -36,6 +39,8 @@ pub(super) struct Pass<'a> {
     budget: Budget,
     /// Pages of an index that were read from the device.
     missed: u64,
+    /// Vectors in memory.
+    held: Option<Arc<Held>>,
 }
 
 /// What a search may use.
@@ -66,12 +71,18 @@ impl<'a> Pass<'a> {
             kernels: open.kernels,
             queries,
             prepared: open.kernels.prepare(queries)?,
-            vector: KVVec::from_elem(0u8, open.stored(), GFP_KERNEL)?,
+            vector: zeroes(open.stored())?,
             admission,
             trace,
             budget,
             missed: 0,
+            held: None,
         })
+    }
+
+    /// Has vectors in memory to look at.
+    pub(super) fn hold(&mut self, held: &Arc<Held>) {
+        self.held = Some(held.clone());
     }
 
     /// Whether less is asked for than all that the caller may see.
@@ -84,6 +95,24 @@ impl<'a> Pass<'a> {
         let wide = self.open.wide();
         let bytes = self.queries.get(query * wide..(query + 1) * wide);
         bytes.ok_or(EINVAL)
+    }
+
+    /// The records that live in slots, which are in ascending order.
+    ///
+    /// # Errors
+    ///
+    /// `EUCLEAN`, `EIO`, `ENOMEM`.
+    pub(super) fn records_of(&self, slots: &[u32], records: &mut KVVec<Option<Record>>) -> Result {
+        records.clear();
+        // Nothing is allocated under the metadata lock.
+        records.resize(slots.len(), None, GFP_KERNEL)?;
+        let core = self.open.inode().core().read();
+        let fs = self.open.inode().fs();
+        fs.records_at(&core, slots, |n, record| {
+            if let Some(place) = records.get_mut(n) {
+                *place = Some(record);
+            }
+        })
     }
 
     /// The true key of a query and a vector as it is stored.
@@ -116,7 +145,7 @@ impl<'a> Pass<'a> {
         }
         // Of a similarity the negative is the distance.
         let flip = match self.open.collection.metric {
-            Metric::L2 => 0,
+            Metric::L2 | Metric::Hamming => 0,
             Metric::Cosine | Metric::Ip => SIGN,
         };
         // Both zeroes are one, the larger.
@@ -138,22 +167,8 @@ impl<'a> Pass<'a> {
 
     /// Copies the vector of a slot into `self.vector`.
     fn copy(&mut self, slot: u32) -> Result {
-        let pos = self.open.collection.offset(slot);
-        let mut done = 0;
-        while done < self.vector.len() {
-            let at = pos + done as u64;
-            let folio = self.reader.folio(at, (self.vector.len() - done) as u64)?;
-            let n = copy_racing(
-                &folio,
-                (at - folio.pos()) as usize,
-                &mut self.vector[done..],
-            );
-            if n == 0 {
-                return Err(EIO);
-            }
-            done += n;
-        }
-        Ok(())
+        self.open
+            .copy_slot(&mut self.reader, slot, 0, &mut self.vector)
     }
 
     /// Compares the queries of a range with the vectors of a run of slots.
@@ -199,12 +214,9 @@ impl<'a> Pass<'a> {
                 let row = keys
                     .get_mut((slot - slots.start) as usize..)
                     .unwrap_or(&mut []);
-                self.kernels.scan_copy(
-                    self.prepared.some(queries.clone()),
-                    &self.vector,
-                    row,
-                    stride,
-                );
+                let queries = self.prepared.some(queries.clone());
+                self.kernels
+                    .scan_copy(queries, &self.vector, 1, row, stride);
                 slot += 1;
             }
         }
@@ -287,6 +299,59 @@ impl Scan for Pass<'_> {
         let pages = self.budget.pages;
         Ok(time.is_none_or(|time| self.trace.elapsed() < time)
             && pages.is_none_or(|pages| self.trace.told.pages_missed < pages))
+    }
+}
+
+impl held::Held for Pass<'_> {
+    fn held(&self) -> usize {
+        self.held.as_ref().map_or(0, |held| held.len())
+    }
+
+    fn entry(&self, row: usize) -> Option<(u32, Record)> {
+        self.held.as_ref()?.entry(row)
+    }
+
+    fn score_held(
+        &mut self,
+        queries: Range<usize>,
+        rows: Range<usize>,
+        keys: &mut [u32],
+    ) -> Result {
+        let Some(held) = &self.held else {
+            return Err(EINVAL);
+        };
+        let part = self.trace.part();
+        self.trace.told.scanned += rows.len() as u64;
+        let stride = rows.len();
+        let mut row = rows.start;
+        while row < rows.end {
+            let keys = keys.get_mut(row - rows.start..).unwrap_or(&mut []);
+            let queries = self.prepared.some(queries.clone());
+            let left = rows.end - row;
+            let n = self
+                .kernels
+                .scan_copy(queries, held.vectors(row), left, keys, stride);
+            if n == 0 {
+                return Err(EINVAL);
+            }
+            row += n;
+            rest()?;
+        }
+        part.end(&mut self.trace.told.scan_ns);
+        Ok(())
+    }
+
+    fn exact_held(&mut self, query: usize, row: usize) -> Result<u64> {
+        let held = self.held.clone().ok_or(EINVAL)?;
+        self.exact_of(query, held.vector(row)?)
+    }
+
+    fn lives(&mut self, slot: u32, record: &Record) -> Result<bool> {
+        let watch = self.open.inode().mount().vectors.watch();
+        let all_live = self.held.as_ref().is_some_and(|held| held.all_live(watch));
+        let lives = all_live || self.admission.lives(slot, record)?;
+        self.trace.told.refused_dead += u64::from(!lives);
+        Ok(lives)
     }
 }
 

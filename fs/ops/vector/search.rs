@@ -4,18 +4,20 @@
 
 use super::admission::Admission;
 use super::index::{self, Outcome};
+use super::prepared::{Cached, Given};
 use super::request::Request;
 use super::scan::{Budget, Pass};
 use super::trace::Trace;
-use super::{filter, plan, query, sight, unless_dropped, Open};
+use super::{plan, query, sight, unless_dropped, Open};
 use crate::libvexfs::format::inode::STATE_OFFLINE;
 use crate::libvexfs::vector::fuse;
+use crate::libvexfs::vector::held;
 use crate::libvexfs::vector::list::{behind, List};
 use crate::libvexfs::vector::search::{self, Scan as _};
 use crate::libvexfs::vector::top::Hit;
 use crate::libvexfs::vector::Record;
-use crate::vfs::{bindings, ioctl::File, uapi};
-use kernel::prelude::*;
+use crate::vfs::{bindings, ioctl::File, sched::apart, uapi};
+use kernel::{prelude::*, sync::Arc};
 
 /// Checksums of vectors begin with this.
 pub(super) const SEED: u32 = !0;
@@ -36,26 +38,28 @@ pub(super) fn search(file: &File, arg: usize) -> Result<isize> {
     if request.raw.dim != open.collection.dim {
         return Err(EINVAL);
     }
-    let filter = match request.raw.filter {
-        0 => None,
-        address => Some(filter::read(address)?),
-    };
+    let given = Given::read(file, &request.raw)?;
+    let filter = given.filter();
     let query = query::read(file, &open, &request)?;
     request.raw.queries = (query.vectors.len() / open.wide()) as u32;
     let others = request.has(bindings::VEXFS_SEARCH_OTHERS);
     let not = query.like.filter(|_| others);
-    let admission = Admission::new(file, &open, &request, filter.as_ref(), not)?;
-    let slots = plan::slots(file, &open, &admission);
-    let slots = unless_dropped(&open, slots)?;
+    let admission = Admission::new(file, &open, &request, filter, not)?;
+    let cached = unless_dropped(&open, given.matches(file, &open))?;
+    let slots = match &cached {
+        Some(_) => None,
+        None => unless_dropped(&open, plan::slots(file, &open, &admission))?,
+    };
     part.end(&mut trace.told.plan_ns);
     let budget = Budget {
         time: Some(request.raw.budget_ns).filter(|time| *time != 0),
         pages: Some(request.raw.budget_pages).filter(|pages| *pages != 0),
     };
     let mut pass = Pass::new(&open, &query.vectors, admission, &mut trace, budget)?;
-    let plan = match slots {
-        Some(slots) => Plan::Slots(slots),
-        None => unless_dropped(&open, index::plan(file.inode().mount(), &open, &request))?
+    let plan = match (slots, cached) {
+        (_, Some(cached)) => Plan::Prepared(cached),
+        (Some(slots), None) => Plan::Slots(slots),
+        (None, None) => unless_dropped(&open, index::plan(file.inode().mount(), &open, &request))?
             .map_or(Plan::All, Plan::Index),
     };
     let found = run(&mut request, &mut pass, &plan);
@@ -78,6 +82,8 @@ enum Plan {
     All,
     /// Those of some slots, which are known to be enough.
     Slots(KVVec<u32>),
+    /// Those that a prepared filter was found to let in.
+    Prepared(Arc<Cached>),
     /// What an index finds.
     Index(index::Plan),
 }
@@ -105,11 +111,17 @@ fn run(request: &mut Request, pass: &mut Pass<'_>, plan: &Plan) -> Result<(KVec<
             told.known = slots.len() as u64;
             search::some(pass, slots, &mut lists)?
         }
+        Plan::Prepared(cached) => {
+            told.plan = bindings::VEXFS_PLAN_PREPARED;
+            told.known = (cached.held().len() + cached.slots().len()) as u64;
+            pass.hold(cached.held());
+            held::held(pass, &mut lists)? && search::some(pass, cached.slots(), &mut lists)?
+        }
         Plan::All => {
             told.plan = bindings::VEXFS_PLAN_SCAN;
             search::all(pass, &mut lists)?
         }
-        Plan::Index(plan) => match plan.run(pass, &mut lists)? {
+        Plan::Index(plan) => match apart(|| plan.run(pass, &mut lists))? {
             Outcome::TooFew => {
                 pass.trace().told.plan = bindings::VEXFS_PLAN_GRAPH_SCAN;
                 lists = empty(request, pass)?;

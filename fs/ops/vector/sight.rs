@@ -192,24 +192,14 @@ impl<'a> Sight<'a> {
         path: &mut KVec<u8>,
         found: &mut dyn FnMut(&[u8]) -> Result<bool>,
     ) -> Result<bool> {
-        let sb = self.file.inode().sb();
-        let fs = self.file.inode().fs();
-        let mut way = Way {
-            sb,
-            idmap: self.file.idmap(),
+        let way = Way {
+            sb: self.file.inode().sb(),
+            idmap: Some(self.file.idmap()),
+            start: ino,
+            links: None,
+            changed: false,
         };
-        for _ in 0..RETRIES {
-            let moment = RenameMoment::now();
-            match fs.each_path(&mut way, (ino, generation), from, path, found) {
-                Ok(true) => return Ok(true),
-                // Too long for any program to open by name.
-                Err(e) if e == enametoolong() => return Ok(false),
-                Err(e) => return Err(e),
-                Ok(false) if moment.passed() => {}
-                Ok(false) => return Ok(false),
-            }
-        }
-        Ok(false)
+        Ok(way.walk(generation, from, path, found)? == Some(true))
     }
 
     /// The path of a file that the caller may see, or of a directory.
@@ -325,19 +315,74 @@ impl Verdicts {
     }
 }
 
+/// Whether any path leads from a directory to an inode, whoever may walk it; or that cannot be told.
+///
+/// # Errors
+///
+/// As [`Sight::sees`].
+pub(super) fn leads_to(from: u64, inode: &VexInode) -> Result<bool> {
+    let way = Way {
+        sb: inode.sb(),
+        idmap: None,
+        start: inode.ino(),
+        links: None,
+        changed: false,
+    };
+    let mut path = KVec::new();
+    let found = way.walk(inode.generation(), from, &mut path, &mut |_| Ok(true))?;
+    Ok(found != Some(false))
+}
+
 /// The way up from a file: each directory must be one that the caller may search.
 struct Way<'a> {
     sb: &'a SuperBlock,
-    idmap: IdMap,
+    /// The caller's; none if it does not matter who searches.
+    idmap: Option<IdMap>,
+    // Where the walk starts, and how often its links had changed when they were looked at first.
+    start: u64,
+    links: Option<u32>,
+    // They have changed since: one that was made may have been passed over.
+    changed: bool,
+}
+
+impl Way<'_> {
+    /// Shows the paths from a directory to the inode, which is of this generation, to `found` until
+    /// that says true to one. None: there was no end of renames, or paths are too long for any
+    /// program to open by name.
+    fn walk(
+        mut self,
+        generation: u32,
+        from: u64,
+        path: &mut KVec<u8>,
+        found: &mut dyn FnMut(&[u8]) -> Result<bool>,
+    ) -> Result<Option<bool>> {
+        let fs = &self.sb.mount().fs;
+        for _ in 0..RETRIES {
+            let moment = RenameMoment::now();
+            (self.links, self.changed) = (None, false);
+            let start = (self.start, generation);
+            match fs.each_path(&mut self, start, from, path, found) {
+                Err(e) if e == enametoolong() => break,
+                Ok(false) if moment.passed() || self.changed => {}
+                other => return other.map(Some),
+            }
+        }
+        Ok(None)
+    }
 }
 
 impl Ancestors for Way<'_> {
     fn with(&mut self, ino: u64, f: &mut dyn FnMut(&Inode) -> Result) -> Result {
         let inode = VexInode::get(self.sb, ino, None)?;
-        if inode.is_dir() {
-            access::permission(self.idmap, &inode, MAY_SEARCH)?;
+        if let Some(idmap) = self.idmap.filter(|_| inode.is_dir()) {
+            access::permission(idmap, &inode, MAY_SEARCH)?;
         }
         let core = inode.core().read();
+        // Links change under the lock that is held, so what is seen goes with the count.
+        if ino == self.start {
+            let now = inode.link_changes();
+            self.changed |= *self.links.get_or_insert(now) != now;
+        }
         f(&core)
     }
 }

@@ -2,6 +2,7 @@
 //! The general and vector sections of `fs/uapi/vexfs.h`. The header says what the fields mean.
 
 use super::io;
+use vexfs::libvexfs::vector::filter::Insn;
 
 pub const NAME_LEN: usize = 64;
 pub const MODEL_LEN: usize = 192;
@@ -15,9 +16,12 @@ pub const MAX_DELETE: usize = 65536;
 pub const MAX_PATH: u32 = 65536;
 pub const TYPE_F32: u32 = 1;
 pub const TYPE_F16: u32 = 2;
+pub const TYPE_INT8: u32 = 3;
+pub const TYPE_BINARY: u32 = 4;
 pub const METRIC_L2: u32 = 1;
 pub const METRIC_COSINE: u32 = 2;
 pub const METRIC_IP: u32 = 3;
+pub const METRIC_HAMMING: u32 = 4;
 pub const COLLECTION_NEXT: u32 = 1;
 pub const PUT_SYNC: u32 = 1;
 pub const PUT_NEW: u32 = 2;
@@ -33,6 +37,7 @@ pub const SEARCH_GROUP: u32 = 8;
 pub const SEARCH_WITHIN: u32 = 0x10;
 pub const SEARCH_LIKE_FILE: u32 = 0x40;
 pub const SEARCH_OTHERS: u32 = 0x80;
+pub const SEARCH_PREPARED: u32 = 0x100;
 pub const RESULT_TRUNCATED: u32 = 1;
 pub const CURSOR_BEGUN: u32 = 1;
 pub const CURSOR_END: u32 = 2;
@@ -41,6 +46,7 @@ pub const PLAN_SCAN: u32 = 1;
 pub const PLAN_SLOTS: u32 = 2;
 pub const PLAN_GRAPH: u32 = 3;
 pub const PLAN_GRAPH_SCAN: u32 = 4;
+pub const PLAN_PREPARED: u32 = 5;
 
 pub const INDEX_CREATE: u32 = 1;
 pub const INDEX_DROP: u32 = 2;
@@ -66,6 +72,7 @@ pub const IOC_GET: libc::c_ulong = io(0x1a);
 pub const IOC_DELETE: libc::c_ulong = io(0x1b);
 pub const IOC_LIST: libc::c_ulong = io(0x1c);
 pub const IOC_SEARCH: libc::c_ulong = io(0x20);
+pub const IOC_FILTER: libc::c_ulong = io(0x21);
 pub const IOC_INDEX: libc::c_ulong = io(0x28);
 
 macro_rules! structs {
@@ -199,4 +206,29 @@ impl Sized32 for Cursor {
 }
 impl Sized32 for FilterInsn {
     fn set_size(&mut self) {}
+}
+
+impl From<&Insn> for FilterInsn {
+    fn from(insn: &Insn) -> FilterInsn {
+        FilterInsn {
+            op: insn.op,
+            field: insn.field,
+            len: insn.len,
+            value: insn.value,
+        }
+    }
+}
+
+impl Filter {
+    /// The filter with this program; both must outlive it.
+    pub fn new(insns: &[FilterInsn], data: &[u8]) -> Filter {
+        Filter {
+            count: insns.len() as u32,
+            insn_size: std::mem::size_of::<FilterInsn>() as u32,
+            insns: insns.as_ptr() as u64,
+            data: data.as_ptr() as u64,
+            data_len: data.len() as u32,
+            ..Default::default()
+        }
+    }
 }

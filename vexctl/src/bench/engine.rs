@@ -6,6 +6,7 @@ use super::{AnnArgs, ElementType};
 use crate::collection::Metric;
 use crate::error::usage;
 use anyhow::{anyhow, Context, Result};
+use std::time::Instant;
 use vexfs::libvexfs::vector::index::insert::Work;
 use vexfs::libvexfs::vector::index::{Arithmetic, Params, Query, Scratch};
 use vexfs::libvexfs::vector::{self, Element};
@@ -30,6 +31,24 @@ pub trait Engine {
     fn search(&mut self, query: &[f32], ef: usize, k: usize, found: &mut Vec<u64>)
         -> Result<usize>;
 
+    /// Searches for each of the queries in a call of its own, and adds how many microseconds each took to what it
+    /// took before.
+    fn singles(
+        &mut self,
+        queries: &Vectors,
+        ef: usize,
+        k: usize,
+        latencies: &mut [Vec<f64>],
+    ) -> Result<()> {
+        let mut found = Vec::with_capacity(k);
+        for (query, latencies) in queries.rows().zip(latencies) {
+            let one = Instant::now();
+            self.search(query, ef, k, &mut found)?;
+            latencies.push(one.elapsed().as_secs_f64() * 1e6);
+        }
+        Ok(())
+    }
+
     /// Searches for all queries in as few calls as there may be.
     fn batch(&mut self, queries: &Vectors, ef: usize, k: usize) -> Result<()> {
         let mut found = Vec::with_capacity(k);
@@ -50,12 +69,20 @@ pub fn kind(args: &AnnArgs) -> Result<(Element, vector::Metric)> {
     let metric = match args.metric {
         Metric::L2 => vector::Metric::L2,
         Metric::Cosine => vector::Metric::Cosine,
-        Metric::Ip => return Err(usage("there is no index for inner products")),
+        Metric::Ip => vector::Metric::Ip,
+        Metric::Hamming => vector::Metric::Hamming,
     };
     let element = match args.element {
         ElementType::F32 => Element::F32,
         ElementType::F16 => Element::F16,
+        ElementType::Int8 => Element::Int8,
+        ElementType::Binary => Element::Binary,
     };
+    if (element == Element::Binary) != (metric == vector::Metric::Hamming) {
+        return Err(usage(
+            "binary vectors are compared by --metric hamming, and no others",
+        ));
+    }
     Ok((element, metric))
 }
 
@@ -63,7 +90,7 @@ pub fn kind(args: &AnnArgs) -> Result<(Element, vector::Metric)> {
 pub fn params(args: &AnnArgs) -> Params {
     Params {
         ef: args.build_ef as usize,
-        pool: args.build_ef as usize,
+        pool: args.build_ef as usize * 4 / 5,
         ..Params::default()
     }
 }

@@ -22,7 +22,7 @@ use zerocopy::IntoBytes;
 /// Vectors of one call.
 const BATCH: usize = 1000;
 /// Where the rotation of a new index comes from: figures are to be the same each time.
-const SEED: u64 = 0x5eed;
+pub const SEED: u64 = 0x5eed;
 /// Space for the journal, and for what a file system has beside nodes and vectors.
 const SPARE: u64 = 256 << 20;
 

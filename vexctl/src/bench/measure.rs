@@ -6,13 +6,12 @@
 //! latency is the median of its passes too; percentiles are over queries.
 
 use super::engine::Engine;
-use super::sets::{Truth, Vectors};
-use super::{round, AnnArgs};
+use super::sets;
+use super::{round, AnnArgs, ElementType, Set};
 use anyhow::Result;
 use clap::ValueEnum;
 use nix::time::{clock_gettime, ClockId};
 use serde::Serialize;
-use std::time::Instant;
 
 /// What rates are taken from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -59,13 +58,14 @@ struct Passes {
 }
 
 /// Measures all that was asked for.
-pub fn points(
-    engine: &mut dyn Engine,
-    queries: &Vectors,
-    truth: &Truth,
-    args: &AnnArgs,
-) -> Result<Vec<Point>> {
+pub fn points(engine: &mut dyn Engine, set: &Set, args: &AnnArgs) -> Result<Vec<Point>> {
+    let Set {
+        base,
+        queries,
+        truth,
+    } = set;
     let k = args.k as usize;
+    let whole = matches!(args.element, ElementType::Int8 | ElementType::Binary);
     let mut found = Vec::with_capacity(k);
     let mut all = Vec::new();
     for ef in &args.ef {
@@ -74,17 +74,19 @@ pub fn points(
         for (i, query) in queries.rows().enumerate() {
             passes.pages += engine.search(query, *ef as usize, k, &mut found)?;
             passes.hits += truth.hits(i, &found, k);
+            if whole {
+                passes.hits += truth.ties(i, &found, k, |row| match row < base.len() {
+                    true => sets::distance(query, base.row(row), args.metric),
+                    false => f64::MAX,
+                });
+            }
         }
         all.push(passes);
     }
     for _ in 0..args.passes {
         for (ef, passes) in args.ef.iter().zip(&mut all) {
             let start = args.clock.now();
-            for (query, latencies) in queries.rows().zip(&mut passes.latencies) {
-                let one = Instant::now();
-                engine.search(query, *ef as usize, k, &mut found)?;
-                latencies.push(one.elapsed().as_secs_f64() * 1e6);
-            }
+            engine.singles(queries, *ef as usize, k, &mut passes.latencies)?;
             passes.single.push(args.clock.now() - start);
             let start = args.clock.now();
             engine.batch(queries, *ef as usize, k)?;
@@ -114,7 +116,7 @@ pub fn points(
 }
 
 /// The one in the middle; of an even number, the mean of the two.
-fn median(values: &mut [f64]) -> f64 {
+pub fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() % 2 {

@@ -4,7 +4,9 @@
 mod engine;
 mod image;
 mod measure;
+mod mount;
 mod sets;
+mod window;
 
 use crate::collection::Metric;
 use crate::error::usage;
@@ -15,17 +17,21 @@ use clap::ValueEnum;
 use engine::{Engine, InMemory};
 use image::InImage;
 use measure::{Clock, Point};
+use mount::Mount;
 use serde::Serialize;
 use sets::{Truth, Vectors};
 use std::path::PathBuf;
+use window::WindowArgs;
 
 const AFTER_HELP: &str = "\
-BASE and QUERIES are .fvecs, .bvecs or .npy; TRUTH is .ivecs: for each query the numbers of its nearest rows of BASE,
-nearest first. With --json there is one line:
+BASE and QUERIES are .fvecs, .bvecs or .npy, for every type: those of int8 and binary have whole numbers. TRUTH is
+.ivecs: for each query the numbers of its nearest rows of BASE, nearest first. Where numbers are whole, distances are
+often equal: whoever is as near as the last of them counts, too. With --json there is one line:
   {\"build_s\":9.1,\"index_bytes\":1,\"pinned_bytes\":1,\"points\":[{\"ef\":16,\"recall\":0.9,\"qps\":1,\"qps_batch\":1,
    \"p50_us\":1,\"p99_us\":1,\"pages_read\":1}]}
 Every ef is measured in each of several passes over all queries, after one that warms up; a rate is that of the median
-pass. Pages read are those that the walk through the graph looked at, in memory or not.";
+pass. Pages read are those that were looked at, in memory or not: of the graph, and with --mount of all else, too.
+Filters: see `vexctl search --help`.";
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -38,16 +44,33 @@ pub struct Args {
 enum Command {
     /// Recall and queries a second of the index over vectors
     Ann(AnnArgs),
+    /// Recall of an index while all of its vectors are exchanged, and how many come and go a second
+    Window(WindowArgs),
 }
 
 #[derive(clap::Args)]
 #[command(after_help = AFTER_HELP)]
 struct AnnArgs {
     /// Measure a file system in this image, without the kernel; it is made if it is not there, and what is in it is used.
-    /// Without an image, the index is in memory only
+    /// Without image and mount, the index is in memory only
     #[arg(long)]
     image: Option<PathBuf>,
-    /// The collection's name in the image
+    /// Measure the kernel: the file system that is mounted there
+    #[arg(long, value_name = "DIR", conflicts_with = "image")]
+    mount: Option<PathBuf>,
+    /// Keys of the vectors: one number per line, in the order of their rows; else a row's number is its key
+    #[arg(long, requires = "mount")]
+    keys: Option<PathBuf>,
+    /// Search among the records that match this; TRUTH must be that of these rows
+    #[arg(long, requires = "mount")]
+    filter: Option<String>,
+    /// Have the kernel prepare the filter once
+    #[arg(long, requires = "filter")]
+    prepared: bool,
+    /// Search in so many threads at once; rates are those of all of them together
+    #[arg(long, requires = "mount", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    threads: u32,
+    /// The collection's name; one that is there must have these very vectors
     #[arg(long, default_value = "bench")]
     collection: String,
     /// The vectors to search in
@@ -81,7 +104,7 @@ struct AnnArgs {
     #[arg(long)]
     limit: Option<usize>,
     /// Candidates that are kept while the index is built
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(16..=4096))]
+    #[arg(long, default_value_t = 80, value_parser = clap::value_parser!(u32).range(16..=4096))]
     build_ef: u32,
 }
 
@@ -90,6 +113,8 @@ struct AnnArgs {
 enum ElementType {
     F32,
     F16,
+    Int8,
+    Binary,
 }
 
 /// What a run came to.
@@ -104,10 +129,19 @@ struct Report {
 pub fn run(args: Args, out: &Output) -> Result<Exit> {
     match args.command {
         Command::Ann(args) => ann(&args, out),
+        Command::Window(args) => {
+            out.result(&window::run(&args, out)?, window::text)?;
+            Ok(Exit::Ok)
+        }
     }
 }
 
 fn ann(args: &AnnArgs, out: &Output) -> Result<Exit> {
+    if args.threads > 1 && args.clock == Clock::Cpu {
+        return Err(usage(
+            "the time of one thread says nothing of many: --clock wall",
+        ));
+    }
     let mut base = Vectors::read(&args.base)?;
     let queries = Vectors::read(&args.queries)?;
     if base.dim != queries.dim {
@@ -137,9 +171,10 @@ fn ann(args: &AnnArgs, out: &Output) -> Result<Exit> {
         queries,
         truth,
     };
-    let report = match &args.image {
-        None => measured(&mut InMemory::new(args, &set.base)?, &set, args, out)?,
-        Some(path) => {
+    let report = match (&args.image, &args.mount) {
+        (_, Some(dir)) => measured(&mut Mount::new(dir, args, &set.base)?, &set, args, out)?,
+        (None, None) => measured(&mut InMemory::new(args, &set.base)?, &set, args, out)?,
+        (Some(path), None) => {
             let image = image::open(path, &set.base)?;
             let report = measured(&mut InImage::new(&image, args, &set.base)?, &set, args, out)?;
             image.close().map_err(engine::errno)?;
@@ -159,18 +194,23 @@ struct Set {
 
 fn measured(engine: &mut dyn Engine, set: &Set, args: &AnnArgs, out: &Output) -> Result<Report> {
     let bar = out.progress("building", 0);
-    let start = args.clock.now();
+    // What the kernel does is not done by this thread.
+    let clock = match args.mount {
+        Some(_) => Clock::Wall,
+        None => args.clock,
+    };
+    let start = clock.now();
     engine.build(&set.base, &mut |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     })?;
-    let build_s = args.clock.now() - start;
+    let build_s = clock.now() - start;
     bar.finish_and_clear();
     Ok(Report {
         build_s: round(build_s, 3),
         index_bytes: engine.index_bytes(),
         pinned_bytes: engine.pinned_bytes(),
-        points: measure::points(engine, &set.queries, &set.truth, args)?,
+        points: measure::points(engine, set, args)?,
     })
 }
 

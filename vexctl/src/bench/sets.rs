@@ -40,6 +40,18 @@ impl Vectors {
     pub fn rows(&self) -> impl Iterator<Item = &[f32]> {
         self.numbers.chunks_exact(self.dim)
     }
+
+    /// One of them.
+    pub fn row(&self, row: usize) -> &[f32] {
+        self.numbers
+            .get(row * self.dim..(row + 1) * self.dim)
+            .unwrap_or(&[])
+    }
+
+    /// All of them, so many at a time.
+    pub fn blocks(&self, rows: usize) -> impl Iterator<Item = &[f32]> {
+        self.numbers.chunks(rows * self.dim)
+    }
 }
 
 /// The true neighbours of queries, as row numbers.
@@ -88,26 +100,12 @@ impl Truth {
 
     /// Compares all with all.
     pub fn compute(base: &Vectors, queries: &Vectors, k: usize, metric: Metric) -> Truth {
-        let dot = |a: &[f32], b: &[f32]| -> f64 {
-            let products = a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y));
-            products.sum()
-        };
-        let squares: Vec<f64> = base.rows().map(|row| dot(row, row)).collect();
         let mut ids = Vec::new();
         for query in queries.rows() {
             let mut all: Vec<(f64, u64)> = base
                 .rows()
-                .zip(&squares)
                 .zip(0..)
-                .map(|((row, square), id)| {
-                    let product = dot(query, row);
-                    let distance = match metric {
-                        Metric::L2 => square - 2.0 * product,
-                        Metric::Cosine => -product / square.sqrt(),
-                        _ => -product,
-                    };
-                    (distance, id)
-                })
+                .map(|(row, id)| (distance(query, row, metric), id))
                 .collect();
             all.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
             ids.extend(all.iter().take(k).map(|(_, id)| *id));
@@ -120,6 +118,29 @@ impl Truth {
         let row = self.ids.get(query * self.width..).unwrap_or(&[]);
         let row = row.iter().take(k);
         row.filter(|id| found.contains(id)).count()
+    }
+
+    /// How many others were found that are as near as the last of the first `k`.
+    pub fn ties(&self, query: usize, found: &[u64], k: usize, at: impl Fn(usize) -> f64) -> usize {
+        let row = self.ids.get(query * self.width..).unwrap_or(&[]);
+        let row = row.get(..k).unwrap_or(row);
+        let last = row.last().map_or(f64::MIN, |last| at(*last as usize));
+        let others = found.iter().filter(|id| !row.contains(id));
+        others.filter(|id| at(**id as usize) <= last).count()
+    }
+}
+
+/// How far `b` is from the query `a`: an order, no more; exact for whole numbers but for cosine.
+pub fn distance(a: &[f32], b: &[f32], metric: Metric) -> f64 {
+    let pairs = a.iter().zip(b).map(|(x, y)| (f64::from(*x), f64::from(*y)));
+    let dot = || pairs.clone().map(|(x, y)| x * y).sum::<f64>();
+    match metric {
+        Metric::L2 | Metric::Hamming => pairs.clone().map(|(x, y)| (x - y) * (x - y)).sum(),
+        Metric::Cosine => {
+            let square: f64 = pairs.clone().map(|(_, y)| y * y).sum();
+            -dot() / square.sqrt()
+        }
+        _ => -dot(),
     }
 }
 
@@ -146,6 +167,10 @@ mod tests {
         // The third neighbour is not one of the two nearest.
         assert_eq!(truth.hits(1, &[4, 9], 2), 1);
         assert_eq!(truth.hits(1, &[], 2), 0);
+        // Row 7 is as near to the first query as the last of its two nearest, row 5 is not.
+        let at = |row: usize| [9.0, 4.0, 9.0, 2.0, 9.0, 4.5, 9.0, 4.0][row];
+        assert_eq!(truth.ties(0, &[3, 7], 2, at), 1);
+        assert_eq!(truth.ties(0, &[3, 5, 1], 2, at), 0);
     }
 
     #[test]

@@ -8,7 +8,10 @@ use anyhow::{anyhow, bail, Result};
 use nix::errno::Errno;
 use serde::Serialize;
 use std::fs::File;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+/// Queries from which on it is worth to have the kernel find out once what a filter lets in.
+const PREPARE: usize = 64;
 
 /// What is asked for.
 #[derive(Default)]
@@ -44,12 +47,16 @@ impl Ask<'_> {
     pub fn ask(&self, mounted: &Mounted, collection: &Collection) -> Result<Answer, Errno> {
         let dim = collection.dim().max(1);
         if self.flags & abi::SEARCH_FUSE != 0 || self.like.is_some() {
-            return self.call(mounted, collection, self.queries);
+            return self.call(mounted, collection, self.queries, None);
         }
+        let prepared = match self.filter {
+            Some(program) if self.queries.len() / dim >= PREPARE => prepare(mounted, program)?,
+            _ => None,
+        };
         let at_once = (abi::MAX_HITS / self.k.max(1)).clamp(1, abi::MAX_QUERIES) as usize;
         let mut all = Answer::default();
         for queries in self.queries.chunks(at_once * dim) {
-            let answer = self.call(mounted, collection, queries)?;
+            let answer = self.call(mounted, collection, queries, prepared.as_ref())?;
             all.lists.extend(answer.lists);
             all.result |= answer.result;
             all.cursor = answer.cursor;
@@ -63,6 +70,7 @@ impl Ask<'_> {
         mounted: &Mounted,
         collection: &Collection,
         queries: &[f32],
+        prepared: Option<&OwnedFd>,
     ) -> Result<Answer, Errno> {
         let fused = self.flags & abi::SEARCH_FUSE != 0;
         let n = match self.like {
@@ -74,29 +82,16 @@ impl Ask<'_> {
         let mut counts = vec![0u32; lists];
         let mut cursor = self.cursor;
         let mut explain = abi::Explain::default();
-        let insns: Vec<abi::FilterInsn> = self
-            .filter
-            .iter()
-            .flat_map(|p| &p.insns)
-            .map(|i| abi::FilterInsn {
-                op: i.op,
-                field: i.field,
-                len: i.len,
-                value: i.value,
-            })
-            .collect();
-        let filter = self.filter.map(|program| abi::Filter {
-            count: insns.len() as u32,
-            insn_size: size_of::<abi::FilterInsn>() as u32,
-            insns: insns.as_ptr() as u64,
-            data: program.data.as_ptr() as u64,
-            data_len: program.data.len() as u32,
-            ..Default::default()
-        });
+        let here = self.filter.filter(|_| prepared.is_none());
+        let insns = here.map(instructions);
+        let filter = here
+            .zip(insns.as_deref())
+            .map(|(program, insns)| abi::Filter::new(insns, &program.data));
         let mut arg = abi::Search {
             flags: self.flags
                 | self.within.map_or(0, |_| abi::SEARCH_WITHIN)
-                | self.like.map_or(0, |_| abi::SEARCH_LIKE_FILE),
+                | self.like.map_or(0, |_| abi::SEARCH_LIKE_FILE)
+                | prepared.map_or(0, |_| abi::SEARCH_PREPARED),
             collection: collection.raw.id,
             dim: collection.raw.dim,
             queries: n as u32,
@@ -108,6 +103,7 @@ impl Ask<'_> {
             ef: self.ef,
             radius: self.within.map_or(0, f32::to_bits),
             like_fd: self.like.map_or(0, |f| f.as_raw_fd()),
+            filter_fd: prepared.map_or(0, |f| f.as_raw_fd()),
             filter: filter.as_ref().map_or(0, |f| std::ptr::from_ref(f) as u64),
             cursors: cursor.as_mut().map_or(0, |c| std::ptr::from_mut(c) as u64),
             budget_ns: self.budget_ns,
@@ -132,6 +128,26 @@ impl Ask<'_> {
             cursor,
             explain: self.explain.then_some(explain),
         })
+    }
+}
+
+/// The instructions of a program as the kernel takes them.
+fn instructions(program: &Program) -> Vec<abi::FilterInsn> {
+    program.insns.iter().map(abi::FilterInsn::from).collect()
+}
+
+/// Has the kernel prepare a filter. None: it does not know how to.
+pub fn prepare(mounted: &Mounted, program: &Program) -> Result<Option<OwnedFd>, Errno> {
+    let insns = instructions(program);
+    match ioctl(
+        mounted,
+        abi::IOC_FILTER,
+        &mut abi::Filter::new(&insns, &program.data),
+    ) {
+        // SAFETY: The kernel just made the descriptor for us.
+        Ok(fd) => Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) })),
+        Err(Errno::ENOTTY | Errno::EOPNOTSUPP) => Ok(None),
+        Err(e) => Err(e),
     }
 }
 
@@ -203,6 +219,7 @@ impl Explained {
                 abi::PLAN_SCAN => "scan of all vectors",
                 abi::PLAN_SLOTS => "scan of the vectors that can match",
                 abi::PLAN_GRAPH => "index",
+                abi::PLAN_PREPARED => "scan of the vectors that the filter was found to let in",
                 abi::PLAN_GRAPH_SCAN => "index, then a scan of all vectors",
                 _ => "unknown",
             },

@@ -4,7 +4,9 @@
 
 use crate::memory::Region;
 use kernel::prelude::*;
-use vexfs::libvexfs::vector::index::{rotation, Arithmetic, Edge, Expansion, Query, Shape, DEGREE};
+use vexfs::libvexfs::vector::index::{
+    bits, rotation, Arithmetic, Bound, Edge, Expansion, Query, Shape, DEGREE,
+};
 use vexfs::libvexfs::vector::{Element, Metric};
 use vexfs_simd::*;
 
@@ -15,6 +17,7 @@ pub struct Kernels {
     metric: u32,
     level: u32,
     signs: KVVec<u32>,
+    bound: Bound,
 }
 
 /// The best instruction set of this processor.
@@ -34,18 +37,15 @@ impl Kernels {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if the metric has no graph, or the element another size than the shape says;
     /// `ENOMEM`.
-    pub fn new(shape: &Shape, element: Element, metric: Metric, seed: u64) -> Result<Kernels> {
-        if metric == Metric::Ip || element.size() != shape.element {
-            return Err(EINVAL);
-        }
+    pub fn new(shape: &Shape, seed: u64) -> Result<Kernels> {
         Ok(Kernels {
             shape: *shape,
-            elem: element as u32,
-            metric: metric as u32,
+            elem: shape.element as u32,
+            metric: shape.metric as u32,
             level: level(),
             signs: rotation::signs(shape, seed)?,
+            bound: Bound::new(0),
         })
     }
 
@@ -87,6 +87,8 @@ impl Kernels {
             build: shape.build,
             slot,
             limit,
+            metric: self.metric,
+            bound: query.bound,
         };
         // SAFETY: The query was checked, the node is the caller's promise. `Expansion` is laid out
         // as `VexfsExpanded`, which is asserted below.
@@ -115,23 +117,39 @@ impl Arithmetic<Region> for Kernels {
         // SAFETY: The lengths were checked.
         let norm = unsafe {
             let to = prepared.as_mut_ptr().cast();
-            vexfs_simd_prepare(vector.as_ptr().cast(), dim, self.metric, to)
+            vexfs_simd_prepare(vector.as_ptr().cast(), dim, TYPE_F32, self.metric, to)
         };
         if norm == u32::MAX {
             return Err(EINVAL);
+        }
+        if self.metric == METRIC_IP {
+            self.aim(prepared);
         }
         Ok(())
     }
 
     fn scale(&self, stored: &[u8]) -> u32 {
         assert!(stored.len() == self.shape.vector());
-        let normalise = (self.metric == METRIC_COSINE) as u32;
         // SAFETY: The length was checked.
-        unsafe { vexfs_simd_scale(stored.as_ptr(), self.shape.dim, self.elem, normalise) }
+        unsafe { vexfs_simd_scale(stored.as_ptr(), self.shape.dim, self.elem, self.metric) }
+    }
+
+    fn aim(&self, prepared: &mut [u32]) {
+        let dim = self.shape.dim.next_multiple_of(8);
+        assert!(prepared.len() == dim as usize + 8);
+        // SAFETY: The length was checked.
+        unsafe { vexfs_simd_aim(prepared.as_mut_ptr().cast(), dim, self.bound.get()) };
+    }
+
+    fn bound(&self) -> &Bound {
+        &self.bound
     }
 
     fn unpack(&self, stored: &[u8], scale: u32, prepared: &mut [u32]) {
         assert!(stored.len() == self.shape.vector() && prepared.len() == self.shape.prepared());
+        if self.metric == METRIC_IP {
+            self.bound.raise(scale);
+        }
         let to = prepared.as_mut_ptr().cast();
         // SAFETY: The lengths were checked.
         unsafe {
@@ -139,7 +157,9 @@ impl Arithmetic<Region> for Kernels {
                 stored.as_ptr(),
                 self.shape.dim,
                 self.elem,
+                self.metric,
                 scale,
+                self.bound.get(),
                 to,
                 self.level,
             )
@@ -147,13 +167,16 @@ impl Arithmetic<Region> for Kernels {
     }
 
     fn rotate(&self, prepared: &[u32], rotated: &mut [u32]) {
-        let (dim, padded) = (self.shape.dim, self.shape.padded());
-        assert!(prepared.len() == self.shape.prepared() && rotated.len() == padded);
+        let (dim, padded) = (self.shape.prepared(), self.shape.padded());
+        assert!(prepared.len() == dim && rotated.len() == padded);
+        if self.shape.element == Element::Binary {
+            return bits::widen(prepared, rotated);
+        }
         // SAFETY: The lengths were checked; the signs are as many as a rotation takes.
         unsafe {
             vexfs_simd_rotate(
                 prepared.as_ptr().cast(),
-                dim,
+                dim as u32,
                 self.signs.as_ptr(),
                 padded as u32,
                 rotated.as_mut_ptr().cast(),
@@ -165,6 +188,9 @@ impl Arithmetic<Region> for Kernels {
     fn table(&self, rotated: &[u32], table: &mut [u8]) -> (u32, u32) {
         let padded = self.shape.padded();
         assert!(rotated.len() == padded && table.len() == padded * 4);
+        if self.shape.element == Element::Binary {
+            return bits::table(rotated, table);
+        }
         let mut scalars = [0; 2];
         // SAFETY: The lengths were checked.
         unsafe {
@@ -210,6 +236,9 @@ impl Arithmetic<Region> for Kernels {
         let (prepared, padded) = (self.shape.prepared(), self.shape.padded());
         assert!(from.len() == prepared && to.len() == prepared && rotated.len() == padded);
         assert!(edge.code.len() == self.shape.code() && edge.room.len() == 2 * padded);
+        if self.shape.element == Element::Binary {
+            return bits::edge(from, to, edge);
+        }
         let mut job = VexfsEdge {
             from: from.as_ptr().cast(),
             rotated: rotated.as_ptr().cast(),
@@ -217,7 +246,7 @@ impl Arithmetic<Region> for Kernels {
             signs: self.signs.as_ptr(),
             room: edge.room.as_mut_ptr().cast(),
             code: edge.code.as_mut_ptr(),
-            dim: self.shape.dim,
+            dim: prepared as u32,
             padded: padded as u32,
             bits: self.shape.bits,
             level: self.level,
@@ -285,7 +314,7 @@ impl Arithmetic<Region> for Kernels {
 /// `EINVAL` if a collection does not take it, or a length is wrong.
 pub fn encode(vector: &[u8], element: Element, metric: Metric, stored: &mut [u8]) -> Result {
     let dim = vector.len() / 4;
-    if vector.len() != dim * 4 || stored.len() != dim * element.size() as usize {
+    if vector.len() != dim * 4 || stored.len() != element.bytes(dim as u32) as usize {
         return Err(EINVAL);
     }
     // SAFETY: The lengths were checked.

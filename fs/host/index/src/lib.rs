@@ -23,7 +23,7 @@ pub type MemoryGraph = Graph<Memory, Kernels>;
 ///
 /// # Errors
 ///
-/// `EINVAL` if the metric has no graph; `ENOMEM`.
+/// `ENOMEM`.
 pub fn in_memory(
     dim: u32,
     element: Element,
@@ -31,8 +31,8 @@ pub fn in_memory(
     slots: u32,
     params: Params,
 ) -> Result<MemoryGraph> {
-    let shape = Shape::new(1, 1, 0x5eed_5eed, dim, element.size());
-    let kernels = Kernels::new(&shape, element, metric, 7)?;
+    let shape = Shape::new(1, 1, 0x5eed_5eed, dim, element, metric);
+    let kernels = Kernels::new(&shape, 7)?;
     Ok(Graph::new(
         Memory::new(&shape, slots)?,
         kernels,

@@ -163,11 +163,12 @@ impl Pages for Memory {
     }
 
     fn prefetch(&self, slot: u32) {
-        use core::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
+        use core::arch::x86_64::{_mm_prefetch, _MM_HINT_T1};
         if let Some(region) = self.at(slot) {
-            for line in (0..self.shape.image().min(self.shape.stored())).step_by(64) {
+            // The second cache has more room for what is on its way than the first one.
+            for line in (0..self.shape.ahead()).step_by(64) {
                 // SAFETY: A prefetch may be of any address.
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(region.address().add(line).cast()) };
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(region.address().add(line).cast()) };
             }
         }
     }

@@ -50,7 +50,7 @@ impl Memory {
             .iter()
             .zip(prepared.chunks_mut(padded))
             .map(|(q, to)| unsafe {
-                vexfs_simd_prepare(q.as_ptr(), dim as u32, metric, to.as_mut_ptr())
+                vexfs_simd_prepare(q.as_ptr(), dim as u32, elem, metric, to.as_mut_ptr())
             })
             .collect();
         Memory {

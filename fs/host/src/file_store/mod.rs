@@ -13,6 +13,7 @@ pub use buffer::{FileBlock, Read, Write};
 pub use trans::FileTrans;
 
 use crate::libvexfs::errno::euclean;
+use crate::libvexfs::format::inode::Time;
 use crate::libvexfs::journal::host::log::Change;
 use crate::libvexfs::journal::host::{Disk, Log};
 use crate::libvexfs::journal::{Store, Tid, BLOCK_SIZE, BODY_SIZE, SEAL_SIZE};
@@ -20,7 +21,6 @@ use buffer::Buffer;
 use kernel::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// How many blocks are cached: 64 MiB.
 const CACHE_BLOCKS: usize = 16_384;
@@ -226,15 +226,8 @@ impl<D: Disk> Inner<D> {
                 data: &view[..],
             })
             .collect();
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        match log.append(
-            &self.disk,
-            &changes,
-            &revoked,
-            (now.as_secs(), now.subsec_nanos()),
-        ) {
+        let now = Time::now();
+        match log.append(&self.disk, &changes, &revoked, (now.sec as u64, now.nsec)) {
             Ok(tid) => {
                 state.committed = tid;
                 state.running = log.next_tid();

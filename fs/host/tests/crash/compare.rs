@@ -266,13 +266,8 @@ fn compare_collections(
                 record.key,
                 c.ino
             );
-            let bytes = vectors::bytes_of(v.tag, c.dim);
-            let read = read_bytes(
-                fs,
-                &i,
-                u64::from(*slot) * vectors::stride(c.dim),
-                bytes.len(),
-            )?;
+            let bytes = vectors::bytes_of(v.tag, c.stride);
+            let read = read_bytes(fs, &i, u64::from(*slot) * u64::from(c.stride), bytes.len())?;
             if read != bytes {
                 return Err(format!("collection {}: other bytes in slot {slot}", c.ino));
             }

@@ -19,6 +19,7 @@ mod sweep;
 mod vectors;
 mod world;
 
+use vexfs::crash::setting;
 use world::World;
 
 /// What a seed does more of than of anything else.
@@ -84,15 +85,6 @@ impl World<'_> {
             2..=6 => self.reap(),
             _ => self.trim(),
         }
-    }
-}
-
-fn setting(name: &str, default: u64) -> u64 {
-    match std::env::var(name) {
-        Ok(text) => text
-            .parse()
-            .unwrap_or_else(|_| panic!("{name} is no number: {text}")),
-        Err(_) => default,
     }
 }
 

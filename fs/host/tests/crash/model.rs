@@ -85,7 +85,8 @@ pub struct Vector {
 pub struct Collection {
     pub ino: u64,
     pub generation: u32,
-    pub dim: u32,
+    /// Bytes of a vector.
+    pub stride: u32,
     pub name: Vec<u8>,
     pub vectors: BTreeMap<u64, Vector>,
     /// What the records say of its index.

@@ -26,14 +26,9 @@ use vexfs::libvexfs::{Fs, Inode};
 const BLOCK: u64 = BLOCK_SIZE as u64;
 
 /// The bytes of a vector.
-pub fn bytes_of(tag: u64, dim: u32) -> Vec<u8> {
-    let words = (0..dim / 2).map(|_| tag.to_le_bytes());
-    words.flatten().collect()
-}
-
-/// Bytes from one slot to the next.
-pub fn stride(dim: u32) -> u64 {
-    u64::from(dim) * 4
+pub fn bytes_of(tag: u64, stride: u32) -> Vec<u8> {
+    let bytes = tag.to_le_bytes().into_iter().cycle();
+    bytes.take(stride as usize).collect()
 }
 
 impl World<'_> {
@@ -51,13 +46,19 @@ impl World<'_> {
         }
         let name = format!("collection {}", self.next()).into_bytes();
         let dim = [24, 100, 1026][self.below(3) as usize];
+        let (element, metric) = [
+            (Element::F32, Metric::L2),
+            (Element::F16, Metric::Cosine),
+            (Element::Int8, Metric::Ip),
+            (Element::Binary, Metric::Hamming),
+        ][self.below(4) as usize];
         let mut system = self.inode(self.fs.sb.system_ino);
         let new = NewCollection {
             name: &name,
             model: b"",
             dim,
-            element: Element::F32,
-            metric: Metric::L2,
+            element,
+            metric,
             uid: 0,
             now: NOW,
         };
@@ -71,7 +72,7 @@ impl World<'_> {
         let collection = Collection {
             ino: inode.ino,
             generation: inode.generation,
-            dim,
+            stride: element.bytes(dim),
             name,
             ..Collection::default()
         };
@@ -132,9 +133,9 @@ impl World<'_> {
         assert!(i.state & STATE_EMBEDDED != 0);
 
         let n = 1 + self.below(24) as usize;
-        let (ino, dim) = (
+        let (ino, stride) = (
             self.state.collections[&id].ino,
-            self.state.collections[&id].dim,
+            self.state.collections[&id].stride,
         );
         let mut slots = KVec::new();
         let collection = self.inode(ino);
@@ -146,9 +147,9 @@ impl World<'_> {
         for slot in &slots {
             let key = keys.swap_remove(self.below(keys.len() as u64) as usize);
             let tag = self.next();
-            let bytes = bytes_of(tag, dim);
+            let bytes = bytes_of(tag, stride);
             if self
-                .write_vector(ino, u64::from(*slot) * stride(dim), &bytes)
+                .write_vector(ino, u64::from(*slot) * u64::from(stride), &bytes)
                 .is_err()
             {
                 return;

@@ -5,7 +5,7 @@
 //! `VEXFS_CASES` says how many, `VEXFS_SEED` with which seed to begin, `VEXFS_HITS` how many blocks at most are hit; each
 //! case can be had again by its own.
 
-use crate::sample::{edit, sample, Sample};
+use crate::sample::{crowded_sample, edit, sample, Sample};
 use crate::{check_store, Found};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -119,8 +119,19 @@ fn hit(s: &Sample, bno: u64, at: usize, len: usize) -> Vec<u64> {
 /// Changes a few bytes of some metadata; returns the inodes that it hits.
 pub fn damage(s: &Sample, used: &[u64], disk: &MemoryDisk, random: &mut Random) -> BTreeSet<u64> {
     let mut touched = BTreeSet::new();
+    let geometry = &s.sb.geometry;
+    let mut superblocks: BTreeSet<u64> = geometry
+        .super_copies()
+        .map(|group| geometry.group_start(group))
+        .chain([0])
+        .collect();
     for _ in 0..1 + random.below(number("VEXFS_HITS", 4)) {
         let bno = used[random.below(used.len() as u64) as usize];
+        // One of them is left: without any there is nothing to go by.
+        if superblocks.contains(&bno) && superblocks.len() == 1 {
+            continue;
+        }
+        superblocks.remove(&bno);
         let kind = random.below(8);
         let whole = kind >= 6;
         edit(disk, s.sb.csum_seed, bno, |body| {
@@ -206,21 +217,30 @@ fn one_case(
     let mut random = Random::new(case);
     let disk = s.disk.clone();
     let touched = damage(s, used, &disk, &mut random);
-    let best = volume::best_superblock(&disk).ok_or("no superblock")?;
+    put_right(&disk, before, &touched)
+}
+
+/// Repairs a disk as `fsck -y` does; what damage did not touch must be as it was before.
+fn put_right(
+    disk: &MemoryDisk,
+    before: &BTreeMap<u64, String>,
+    touched: &BTreeSet<u64>,
+) -> Result<(), String> {
+    let best = volume::best_superblock(disk).ok_or("no superblock")?;
     if best.from != 0 {
-        volume::write_superblock(&disk, &best.sb).unwrap();
+        volume::write_superblock(disk, &best.sb).unwrap();
     }
-    let store = open_store(&disk, &best.sb);
+    let store = open_store(disk, &best.sb);
     let (done, found) = mend(&store, &best.sb);
     store.close().unwrap();
     let said = || format!("{:#?}", &found[..found.len().min(80)]);
-    let (_, left) = check_store(&FileStore::read_only(&disk, done.sb.csum_seed), &done.sb);
+    let (_, left) = check_store(&FileStore::read_only(disk, done.sb.csum_seed), &done.sb);
     if !left.is_empty() {
         return Err(format!("left {left:#?}\nof {}", said()));
     }
-    let fs = volume::open(&disk).map_err(|e| format!("{e:?}"))?;
+    let fs = volume::open(disk).map_err(|e| format!("{e:?}"))?;
     volume::finish_orphans(&fs).map_err(|e| format!("orphans: {e:?}"))?;
-    let after = contents(&fs, &disk);
+    let after = contents(&fs, disk);
     for (ino, content) in before {
         if !touched.contains(ino) && after.get(ino) != Some(content) {
             let after = after.get(ino);
@@ -228,4 +248,37 @@ fn one_case(
         }
     }
     Ok(())
+}
+
+/// Without header and bitmap of a group it has to be guessed what is free, and the new tree of its chunks needs room:
+/// that must not be where one of them lies, or what their inodes have.
+#[test]
+fn groups_that_lost_their_start_keep_their_inodes() {
+    kernel::print::set_level(0);
+    let s = crowded_sample(22, 4000);
+    let geometry = s.sb.geometry;
+    let before = {
+        let fs = s.open();
+        contents(&fs, fs.store.disk())
+    };
+    let all: Vec<u32> = (0..geometry.group_count).collect();
+    let mut with_tree = 0;
+    for lost in all.chunks(1).chain([&all[..]]) {
+        let disk = s.disk.clone();
+        for group in lost {
+            let start = geometry.group_start(*group);
+            with_tree += s.body(geometry.header(*group))[64];
+            for bno in start..start + geometry.group_metadata() {
+                if bno != 0 {
+                    disk.write(bno, &[0; BLOCK_SIZE]).unwrap();
+                }
+            }
+        }
+        let result = put_right(&disk, &before, &BTreeSet::new());
+        assert!(result.is_ok(), "groups {lost:?}: {}", result.unwrap_err());
+    }
+    assert!(
+        with_tree > 0,
+        "no group has more chunks than its header holds"
+    );
 }

@@ -23,6 +23,11 @@ pub struct Sample {
 }
 
 pub fn sample(seed: u64) -> Sample {
+    crowded_sample(seed, 0)
+}
+
+/// A sample with so many empty files besides, in the root directory.
+pub fn crowded_sample(seed: u64, files: usize) -> Sample {
     let options = test_options();
     let disk = MemoryDisk::new(MIN_BLOCKS);
     volume::format(&disk, &layout(MIN_BLOCKS, &options).unwrap(), &options).unwrap();
@@ -31,6 +36,7 @@ pub fn sample(seed: u64) -> Sample {
         work.step();
     }
     work.fill();
+    work.crowd(files);
     let state = describe(&work.fs);
     volume::close(&work.fs).unwrap();
     let sb = volume::superblock(&disk).unwrap();

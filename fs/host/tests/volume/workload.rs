@@ -286,11 +286,10 @@ impl<D: Disk> Work<D> {
         });
     }
 
-    /// Makes large trees of each kind: a directory of many names, a file in many pieces, an inode with many attributes.
-    pub fn fill(&mut self) {
+    /// Makes files in the root directory.
+    pub fn crowd(&mut self, files: usize) {
         let root = self.fs.sb.root_ino;
-        let first = self.files.len();
-        for _ in 0..400 {
+        for _ in 0..files {
             let name = self.new_name();
             let mut dir = self.inode(root);
             let new = NewInode {
@@ -307,6 +306,12 @@ impl<D: Disk> Work<D> {
                 ino: made.ino,
             });
         }
+    }
+
+    /// Makes large trees of each kind: a directory of many names, a file in many pieces, an inode with many attributes.
+    pub fn fill(&mut self) {
+        let first = self.files.len();
+        self.crowd(400);
         let (pieces, attrs) = (self.files[first].ino, self.files[first + 1].ino);
         let mut i = self.inode(pieces);
         for n in 0..1500 {

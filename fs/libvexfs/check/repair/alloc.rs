@@ -31,6 +31,11 @@ impl Blocks {
         self.taken = usage;
     }
 
+    /// Learns what else is in use.
+    pub(super) fn also(&mut self, usage: &Usage) {
+        self.taken.merge(usage);
+    }
+
     /// Whether nobody has a block.
     pub(super) fn is_free(&self, geometry: &Geometry, bno: u64) -> bool {
         let Some(group) = geometry.group_of(bno) else {

@@ -4,7 +4,7 @@
 
 use super::leaves::Harvest;
 use super::tree::Site;
-use super::{Edits, Repair};
+use super::{Edits, Nobody, Repair};
 use crate::libvexfs::check::group::{chunk_root, is_chunk_place, orphan_root, parse_chunk};
 use crate::libvexfs::check::tree::{walk, Event};
 use crate::libvexfs::dir::entry::DirEntryRef;
@@ -29,6 +29,15 @@ struct Chunk {
     /// Blocks that are what they should be.
     good: u32,
     mask: u64,
+}
+
+/// A group as it is to be.
+struct Found {
+    header: GroupHeader,
+    /// Sorted, and apart.
+    chunks: Vec<Chunk>,
+    /// Whether its own tree led to all of them.
+    whole: bool,
 }
 
 impl<S: Store> Repair<'_, S> {
@@ -56,10 +65,24 @@ impl<S: Store> Repair<'_, S> {
         (header, false)
     }
 
-    /// Makes header, chunk tree, masks and inode blocks of a group anew; `more` is a new chunk, whose blocks are written.
-    pub(super) fn rebuild_group(&mut self, group: u32, more: Option<u64>) -> Result {
+    /// Makes header, chunk tree, masks and inode blocks of groups anew.
+    pub(super) fn rebuild_groups(&mut self, groups: impl IntoIterator<Item = u32>) -> Result {
+        let mut found = Vec::new();
+        for group in groups {
+            found.push(self.find_group(group)?);
+        }
+        // What the inodes of lost chunks have, nobody has claimed yet, and the new trees need room.
+        self.claim_found(&found)?;
+        for found in found {
+            self.rebuild_group(found, None)?;
+        }
+        Ok(())
+    }
+
+    /// What there is of a group's inodes. Their blocks are made what they should be.
+    fn find_group(&self, group: u32) -> Result<Found> {
         let g = self.sb.geometry;
-        let (mut header, readable) = self.header(group);
+        let (header, readable) = self.header(group);
         // What the tree says, if it is whole, and what lies around, if it is not.
         let mut known: BTreeMap<u64, Option<u64>> = BTreeMap::new();
         let mut whole = readable;
@@ -101,8 +124,43 @@ impl<S: Store> Repair<'_, S> {
             let known = known.get(&chunk.start).copied().flatten();
             chunk.mask = self.remake_chunk(chunk.start, known)?;
         }
+        Ok(Found {
+            header,
+            chunks: kept,
+            whole,
+        })
+    }
+
+    /// Claims all that the inodes of chunks have which the check did not know of.
+    fn claim_found(&mut self, found: &[Found]) -> Result {
+        if found.iter().all(|found| found.whole) {
+            return Ok(());
+        }
+        let mut nobody = Nobody;
+        let mut checker = self.checker(&mut nobody);
+        checker.chunks = found
+            .iter()
+            .flat_map(|found| &found.chunks)
+            .map(|chunk| (chunk.start, chunk.mask))
+            .collect();
+        checker.chunks.sort_unstable();
+        for found in found.iter().filter(|found| !found.whole) {
+            for chunk in &found.chunks {
+                checker.found_chunk(&found.header, chunk.start, chunk.mask)?;
+            }
+        }
+        let usage = checker.usage;
+        self.blocks.also(&usage);
+        Ok(())
+    }
+
+    /// Writes header and chunk tree of a group; `more` is a new chunk, whose blocks are written.
+    fn rebuild_group(&mut self, found: Found, more: Option<u64>) -> Result {
+        let Found {
+            mut header, chunks, ..
+        } = found;
         let mut edits = Edits::anew();
-        for chunk in &kept {
+        for chunk in &chunks {
             let full = u128::from(chunk.mask == 0) << 64;
             let key = full | u128::from(chunk.start);
             edits.set(key, Some(chunk.mask.to_le_bytes().into()));
@@ -112,7 +170,7 @@ impl<S: Store> Repair<'_, S> {
         }
         let site = Site {
             owner: chunk_root(&header).owner,
-            within: Some(group),
+            within: Some(header.group),
         };
         let mut root = header.chunk_root;
         self.build(&mut root, site, Harvest::default(), &edits)?;
@@ -287,13 +345,14 @@ impl<S: Store> Repair<'_, S> {
             }
         }
         t.stop()?;
-        self.rebuild_group(group, Some(start))
+        let found = self.find_group(group)?;
+        self.rebuild_group(found, Some(start))
     }
 
     /// Marks inodes of a group as what they are now.
     pub(super) fn refresh_masks(&mut self, ino: u64) -> Result {
         match self.sb.geometry.group_of(ino >> 3) {
-            Some(group) => self.rebuild_group(group, None),
+            Some(group) => self.rebuild_groups([group]),
             None => Ok(()),
         }
     }

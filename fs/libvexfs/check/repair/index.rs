@@ -7,7 +7,7 @@ use crate::libvexfs::check::tree::{walk, Event};
 use crate::libvexfs::format::inode::STATE_INTERNAL;
 use crate::libvexfs::journal::Store;
 use crate::libvexfs::tree::KIND_ATTR;
-use crate::libvexfs::vector::index::{Index, Marks, State};
+use crate::libvexfs::vector::index::{Index, State};
 use crate::libvexfs::vector::key;
 use crate::libvexfs::vector::slots::FreeSlot;
 use kernel::prelude::*;
@@ -48,16 +48,7 @@ impl<S: Store> Repair<'_, S> {
                 self.unlink_index(nodes.ino)?;
             }
         }
-        let index = Index {
-            state: if wanted { State::Wanted } else { State::None },
-            ino: 0,
-            generation: 0,
-            marks: Marks {
-                applied: old.next,
-                ..Marks::default()
-            },
-            ..old
-        };
+        let index = old.without_graph(if wanted { State::Wanted } else { State::None });
         edits.set(key::index(), Some(index.format().into()));
         self.edit_trees(BTreeMap::from([((ino, KIND_ATTR), edits)]))
     }

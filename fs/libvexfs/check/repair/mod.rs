@@ -208,10 +208,7 @@ impl<S: Store> Repair<'_, S> {
                 self.write_superblock()?;
             }
         }
-        for group in groups(fixes) {
-            self.rebuild_group(group, None)?;
-        }
-        Ok(())
+        self.rebuild_groups(groups(fixes))
     }
 
     fn inodes(&mut self, fixes: Vec<Fix>) -> Result {

@@ -125,7 +125,7 @@ impl<S: Store> Repair<'_, S> {
             data: [0; ROOT_LEN],
             attr: [0; ROOT_LEN],
         };
-        let now = now();
+        let now = Time::now();
         (inode.atime, inode.mtime, inode.ctime, inode.btime) = (now, now, now, now);
         init_root(&mut inode.data);
         init_root(&mut inode.attr);
@@ -149,14 +149,5 @@ impl<S: Store> Repair<'_, S> {
             }
         }
         Err(ENOSPC)
-    }
-}
-
-fn now() -> Time {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let since = since.unwrap_or_default();
-    Time {
-        sec: since.as_secs() as i64,
-        nsec: since.subsec_nanos(),
     }
 }

@@ -2,6 +2,7 @@
 
 //! What a search keeps: candidates in order, and the nodes that it has seen.
 
+use crate::libvexfs::vector::room::zeroes;
 use kernel::prelude::*;
 
 /// Marks a candidate that was taken; the lowest bit of its key.
@@ -59,6 +60,13 @@ impl Beam {
             return u32::MAX;
         }
         self.items.last().map_or(0, |item| (item >> 32) as u32)
+    }
+
+    /// The key of the `n`-th best candidate; the farthest if there are fewer.
+    pub fn nth(&self, n: usize) -> u32 {
+        let held = self.items.get(..self.len).unwrap_or(&[]);
+        let item = n.checked_sub(1).and_then(|n| held.get(n));
+        item.map_or(u32::MAX, |item| (item >> 32) as u32)
     }
 
     /// Adds a candidate, and drops the worst if there is no room. One that is there with the
@@ -127,7 +135,7 @@ impl Seen {
     /// `ENOMEM`.
     pub fn new() -> Result<Seen> {
         Ok(Seen {
-            places: KVVec::from_elem(0, Self::PLACES, GFP_KERNEL)?,
+            places: zeroes(Self::PLACES)?,
             len: 0,
         })
     }
@@ -203,7 +211,7 @@ impl Seen {
     }
 
     fn grow(&mut self) -> Result {
-        let mut places = KVVec::from_elem(0, self.places.len() * 2, GFP_KERNEL)?;
+        let mut places = zeroes(self.places.len() * 2)?;
         for item in self.places.iter().filter(|item| **item != 0) {
             let slot = ((item >> 32) - 1) as u32;
             if let Some(place) = Self::find(&places, slot).and_then(|at| places.get_mut(at)) {

@@ -77,6 +77,7 @@ pub struct Driver<P: Pages, A: Arithmetic<P::Block>> {
     refined: u32,
     cursor: u32,
     chosen: u32,
+    bound: u32,
 }
 
 impl<P: Pages, A: Arithmetic<P::Block>> Driver<P, A> {
@@ -89,6 +90,7 @@ impl<P: Pages, A: Arithmetic<P::Block>> Driver<P, A> {
         let marks = &index.marks;
         let mut graph = Graph::new(pages, arithmetic, shape, index.params);
         (graph.entries, graph.end) = (marks.entries, marks.end);
+        graph.arithmetic.bound().raise(marks.bound);
         Ok(Driver {
             graph,
             work: Work::new(&shape)?,
@@ -98,6 +100,7 @@ impl<P: Pages, A: Arithmetic<P::Block>> Driver<P, A> {
             refined: marks.refined,
             cursor: marks.cursor,
             chosen: marks.chosen,
+            bound: marks.bound,
         })
     }
 
@@ -110,6 +113,7 @@ impl<P: Pages, A: Arithmetic<P::Block>> Driver<P, A> {
             cursor: self.cursor.min(self.graph.end),
             end: self.graph.end,
             chosen: self.chosen.min(self.graph.end),
+            bound: self.bound,
             entries: self.graph.entries,
         }
     }
@@ -186,9 +190,19 @@ impl<P: Pages, A: Arithmetic<P::Block>> Driver<P, A> {
                 graph.entries.push(slot);
             }
             graph.refine(work, slot)?;
-            return Ok(());
+        } else {
+            graph.insert(work, slot, sequence, vector)?;
         }
-        graph.insert(work, slot, sequence, vector)
+        self.look_at_bound();
+        Ok(())
+    }
+
+    /// All nodes moved if the bound was raised: their neighbours are to be picked anew.
+    fn look_at_bound(&mut self) {
+        let bound = self.graph.arithmetic.bound().get();
+        if bound != self.bound {
+            (self.bound, self.refined) = (bound, 0);
+        }
     }
 
     /// The generation of a node.
@@ -224,6 +238,7 @@ impl<P: Pages, A: Arithmetic<P::Block>> Driver<P, A> {
             self.graph.refine(&mut self.work, self.cursor)?;
             self.cursor += 1;
             self.refined += 1;
+            self.look_at_bound();
             source.pause()?;
         }
         Ok(self.refined >= self.graph.end)

@@ -19,6 +19,11 @@ use kernel::prelude::*;
 /// Of vectors equal to one that is put in, how many are looked at.
 const COPIES: usize = 4;
 
+/// Candidates that are looked at from the far end when the near ones fill all lanes.
+const FAR: usize = 8;
+/// How many of them may be kept.
+const FAR_LANES: usize = 4;
+
 /// What a change of the graph needs. Made once, used again.
 pub struct Work {
     /// The vector that is put in, refined or taken out.
@@ -218,11 +223,38 @@ impl<P: Pages, A: Arithmetic<P::Block>> Graph<P, A> {
                 spares += 1;
             }
         }
+        if chosen.len() == DEGREE {
+            self.keep_far_ones(pool, rows, chosen);
+        }
         *strong = chosen.len();
         for i in spare.iter().take(spares.min(DEGREE - *strong)) {
             chosen.push(*i, GFP_KERNEL)?;
         }
         Ok(())
+    }
+
+    /// In a cluster where all are about equally far from each other nobody hides anybody: were all
+    /// lanes for the nearest, no edge would lead out of it. The last lanes go to the farthest
+    /// candidates that are not hidden.
+    fn keep_far_ones(&self, pool: &[(u32, u32)], rows: &[u32], chosen: &mut [u32]) {
+        let from = chosen.last().map_or(0, |last| *last as usize + 1);
+        let mut far = [0u32; FAR_LANES];
+        let mut kept = 0;
+        for (i, (key, _)) in pool.iter().enumerate().skip(from).rev().take(FAR) {
+            let i = i as u32;
+            let hidden = |by| self.arithmetic.hidden(rows, i, by, *key, self.params.alpha);
+            let near = chosen.get(..DEGREE - 1 - kept).unwrap_or(&[]);
+            let Some((others, place)) = far.split_at_mut_checked(kept) else {
+                break;
+            };
+            if let (false, false, Some(place)) = (hidden(near), hidden(others), place.first_mut()) {
+                *place = i;
+                kept += 1;
+            }
+        }
+        for (lane, i) in chosen.iter_mut().rev().zip(far.iter().take(kept)) {
+            *lane = *i;
+        }
     }
 
     /// Gives the image the edges that were picked, seen from `work.query`.
@@ -320,6 +352,27 @@ impl<P: Pages, A: Arithmetic<P::Block>> Graph<P, A> {
         image.set_edge(&self.shape, lane, other, edge);
         image.set_spare(spare & !(1 << lane));
         self.store(slot, image)
+    }
+
+    /// Offers `slot`, whose vector is prepared in `other`, to the node `near`.
+    pub(super) fn offer_other(
+        &self,
+        work: &mut Work,
+        other: &mut Query,
+        slot: u32,
+        near: u32,
+    ) -> Result {
+        if !self.image(near, &mut work.image)? || work.image.lane_of(slot).is_some() {
+            return Ok(());
+        }
+        other.finish(&self.arithmetic);
+        core::mem::swap(&mut work.query, other);
+        let taken = self.offer(work, near, slot, false);
+        core::mem::swap(&mut work.query, other);
+        match taken {
+            true => self.store(near, &mut work.image),
+            false => Ok(()),
+        }
     }
 
     /// Offers `slot`, whose vector is `work.query`, to the node `near`, whose image is

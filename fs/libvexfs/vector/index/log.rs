@@ -120,7 +120,8 @@ impl<S: Store> Fs<S> {
             recall: [Recall::default(); RECALL_MAX],
             bits: 0,
         };
-        let fitting = super::Shape::new(0, 0, 0, collection.dim, collection.element.size());
+        let (dim, element, metric) = (collection.dim, collection.element, collection.metric);
+        let fitting = super::Shape::new(0, 0, 0, dim, element, metric);
         index.bits = match new.bits {
             0 => fitting.bits as u8,
             bits => bits,
@@ -159,16 +160,7 @@ impl<S: Store> Fs<S> {
             nodes.nlink = 0;
             self.log_inode(t, nodes)?;
         }
-        let index = Index {
-            state: to,
-            ino: 0,
-            generation: 0,
-            marks: Marks {
-                applied: old.next,
-                ..Marks::default()
-            },
-            ..old
-        };
+        let index = old.without_graph(to);
         self.set_index(t, inode, &index)
     }
 

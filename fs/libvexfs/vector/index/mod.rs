@@ -9,10 +9,14 @@
 //! stay in memory.
 //!
 //! - [`node`]: what the bytes of a node mean;
+//! - [`bits`]: codes and tables of vectors of bits;
+//! - [`bound`]: how long vectors are at most;
 //! - [`beam`]: the candidates of a search, and which nodes it has seen;
+//! - [`depth`]: how far a search must go;
 //! - [`search`], [`insert`], [`refine`], [`remove`]: what is done with the graph;
+//! - [`product`]: where inner products are large;
 //! - [`record`], [`log`], [`intent`]: what is journalled of it;
-//! - [`driver`], [`verify`]: what keeps a graph and the records together.
+//! - [`driver`], [`verify`], [`walks`]: what keeps a graph and the records together.
 //!
 //! All numbers here are integers. Vectors are bits of f32, distances are keys: squared, as
 //! the bits of an f32 that is not negative, so that they order like what they stand for.
@@ -21,21 +25,28 @@
 //! One writer at a time changes a graph (`&mut Graph`). A search reads nodes that are being
 //! written; [`Arithmetic::expand`] notices and says so.
 
+use super::{room::zeroes, Metric};
 use kernel::prelude::*;
 
 pub mod beam;
+pub mod bits;
+pub mod bound;
+pub mod depth;
 pub mod driver;
 pub mod insert;
 pub mod intent;
 pub mod log;
 pub mod node;
+pub mod product;
 pub mod record;
 pub mod refine;
 pub mod remove;
 pub mod rotation;
 pub mod search;
 pub mod verify;
+pub mod walks;
 
+pub use bound::Bound;
 pub use driver::{Driver, Source};
 pub use node::{Edge, Shape, DEGREE};
 pub use record::{Action, Entries, Index, Marks, Op, State};
@@ -44,8 +55,14 @@ pub use search::{Found, Scratch, View};
 /// A key that nothing is farther than: infinity.
 pub const FARTHEST: u32 = 0x7f80_0000;
 
-/// Candidates that a search keeps unless it is told otherwise.
-pub const DEFAULT_EF: usize = 256;
+/// Candidates that a search keeps unless it is told otherwise. For inner products the answers lie
+/// far from the queries, and it takes more.
+pub fn default_ef(metric: Metric) -> usize {
+    match metric {
+        Metric::Ip => 512,
+        _ => 256,
+    }
+}
 
 /// Where nodes are kept: one region of [`Shape::stored`] bytes for each slot.
 ///
@@ -64,6 +81,14 @@ pub trait Pages {
 
     /// Says that the region of a slot will be wanted soon.
     fn prefetch(&self, slot: u32);
+
+    /// The same of some slots, where they are being found out at once; `later` are those whose regions
+    /// may be wanted after these.
+    fn prefetch_some(&self, slots: &[u32], _later: &[u32]) {
+        for slot in slots {
+            self.prefetch(*slot);
+        }
+    }
 
     /// Copies bytes of a region out, from `at` on; zeroes where it has none.
     fn copy(&self, block: &Self::Block, at: usize, to: &mut [u8]);
@@ -88,6 +113,10 @@ impl<P: Pages> Pages for &P {
         (**self).prefetch(slot);
     }
 
+    fn prefetch_some(&self, slots: &[u32], later: &[u32]) {
+        (**self).prefetch_some(slots, later);
+    }
+
     fn copy(&self, block: &Self::Block, at: usize, to: &mut [u8]) {
         (**self).copy(block, at, to);
     }
@@ -109,6 +138,8 @@ pub struct Query {
     pub delta: u32,
     /// What is added to a sum from the table.
     pub bias: u32,
+    /// How long vectors were at most when it was made.
+    pub bound: u32,
 }
 
 impl Query {
@@ -119,11 +150,12 @@ impl Query {
     /// `ENOMEM`.
     pub fn new(shape: &Shape) -> Result<Query> {
         Ok(Query {
-            prepared: KVVec::from_elem(0, shape.prepared(), GFP_KERNEL)?,
-            rotated: KVVec::from_elem(0, shape.padded(), GFP_KERNEL)?,
-            table: KVVec::from_elem(0, shape.padded() * 4, GFP_KERNEL)?,
+            prepared: zeroes(shape.prepared())?,
+            rotated: zeroes(shape.padded())?,
+            table: zeroes(shape.padded() * 4)?,
             delta: 0,
             bias: 0,
+            bound: 0,
         })
     }
 
@@ -131,6 +163,7 @@ impl Query {
     pub fn finish<B>(&mut self, arithmetic: &impl Arithmetic<B>) {
         arithmetic.rotate(&self.prepared, &mut self.rotated);
         (self.delta, self.bias) = arithmetic.table(&self.rotated, &mut self.table);
+        self.bound = arithmetic.bound().get();
     }
 }
 
@@ -184,10 +217,17 @@ pub trait Arithmetic<B> {
     /// `EINVAL` if it is none that a search takes.
     fn prepare(&self, vector: &[u8], prepared: &mut [u32]) -> Result;
 
-    /// What a stored vector is multiplied by, so that it is prepared.
+    /// What a stored vector is multiplied by, so that it is prepared; for inner products its squared
+    /// norm.
     fn scale(&self, stored: &[u8]) -> u32;
 
-    /// Prepares a stored vector.
+    /// Makes a prepared vector a query for inner products with it.
+    fn aim(&self, prepared: &mut [u32]);
+
+    /// How long vectors are at most. [`Arithmetic::unpack`] raises it for inner products.
+    fn bound(&self) -> &Bound;
+
+    /// Prepares a stored vector; `scale` is what [`Arithmetic::scale`] said.
     fn unpack(&self, stored: &[u8], scale: u32, prepared: &mut [u32]);
 
     /// Rotates a prepared vector.
@@ -242,6 +282,14 @@ impl<B, A: Arithmetic<B>> Arithmetic<B> for &A {
 
     fn scale(&self, stored: &[u8]) -> u32 {
         (**self).scale(stored)
+    }
+
+    fn aim(&self, prepared: &mut [u32]) {
+        (**self).aim(prepared);
+    }
+
+    fn bound(&self) -> &Bound {
+        (**self).bound()
     }
 
     fn unpack(&self, stored: &[u8], scale: u32, prepared: &mut [u32]) {
@@ -314,8 +362,8 @@ pub struct Params {
 impl Default for Params {
     fn default() -> Self {
         Params {
-            ef: 100,
-            pool: 100,
+            ef: 80,
+            pool: 64,
             alpha: 1050,
             ef_remove: 128,
         }

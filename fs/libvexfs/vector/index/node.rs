@@ -12,7 +12,7 @@
 //! | 20 | sequence, odd while the node is being written |
 //! | 24, 26 | neighbours in use, number of the page (u16) |
 //! | 28 | which neighbours are spare: others hide them |
-//! | 32 | what the vector is multiplied by (f32) |
+//! | 32 | what the vector is multiplied by (f32); with the inner product its squared norm |
 //! | 64 | 32 slots of neighbours |
 //! | 192 | 32 squared lengths of edges (f32) |
 //! | 320, 448 | 32 factors A, 32 factors B (f32) |
@@ -26,6 +26,8 @@
 
 use crate::crc32c::crc32c;
 use crate::libvexfs::format::{le16, le32, put, put16, put32};
+use crate::libvexfs::vector::room::zeroes;
+use crate::libvexfs::vector::{Element, Metric};
 use kernel::prelude::*;
 
 /// Neighbours of a node at most.
@@ -54,8 +56,10 @@ pub struct Shape {
     pub seed: u32,
     /// Elements of a vector.
     pub dim: u32,
-    /// Bytes of an element.
-    pub element: u32,
+    /// Type of the elements.
+    pub element: Element,
+    /// How vectors are compared.
+    pub metric: Metric,
     /// Bits of a code for each rotated dimension.
     pub bits: u32,
     /// Pages of a node.
@@ -67,48 +71,75 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// The shape of the nodes of a collection. Codes have two bits where they fit into a page.
-    pub fn new(collection: u32, build: u32, seed: u32, dim: u32, element: u32) -> Shape {
+    /// The shape of the nodes of a collection. Codes have two bits where they fit into a page;
+    /// of bits they are the neighbours themselves.
+    pub fn new(
+        collection: u32,
+        build: u32,
+        seed: u32,
+        dim: u32,
+        element: Element,
+        metric: Metric,
+    ) -> Shape {
         let mut shape = Shape {
             collection,
             build,
             seed,
             dim,
             element,
+            metric,
             bits: 2,
             pages: 1,
             per_page: 1,
             stored: 0,
         };
-        if shape.image() > PAGE {
+        if element == Element::Binary || shape.image() > PAGE {
             shape.bits = 1;
         }
+        shape.lay_out();
+        shape
+    }
+
+    /// The same with codes of so many bits.
+    pub fn with_bits(mut self, bits: u32) -> Shape {
+        self.bits = bits;
+        self.lay_out();
+        self
+    }
+
+    /// Finds out where regions are.
+    fn lay_out(&mut self) {
+        let shape = &*self;
         // Divisions that a search would make for each node.
         let image = shape.image();
         let pages = 1 + image.saturating_sub(PAGE).div_ceil(PAGE - HEADER);
-        let per_page = PAGE.checked_div(image).unwrap_or(0).max(1);
+        let aligned = image.next_multiple_of(HEADER);
+        let per_page = PAGE.checked_div(aligned).unwrap_or(0).max(1);
         let stored = match pages {
             1 => PAGE.checked_div(per_page).unwrap_or(PAGE) & !(HEADER - 1),
             n => n * PAGE,
         };
-        (shape.pages, shape.per_page, shape.stored) =
-            (pages as u32, per_page as u32, stored as u32);
-        shape
+        (self.pages, self.per_page, self.stored) = (pages as u32, per_page as u32, stored as u32);
     }
 
     /// Elements of a prepared vector.
     pub fn prepared(&self) -> usize {
-        (self.dim as usize).next_multiple_of(8)
+        let filled_up = (self.dim as usize).next_multiple_of(8);
+        // Inner products are compared as distances, in one coordinate more.
+        match self.metric {
+            Metric::Ip => filled_up + 8,
+            _ => filled_up,
+        }
     }
 
     /// Elements of a rotated vector.
     pub fn padded(&self) -> usize {
-        (self.dim as usize).next_multiple_of(64)
+        self.prepared().next_multiple_of(64)
     }
 
     /// Bytes of a stored vector.
     pub fn vector(&self) -> usize {
-        self.dim as usize * self.element as usize
+        self.element.bytes(self.dim) as usize
     }
 
     /// Bytes of one plane of one code.
@@ -125,9 +156,19 @@ impl Shape {
         CODES + DEGREE * self.code()
     }
 
+    /// Bytes at the front of a region that are worth fetching ahead of an expansion: it begins with the
+    /// codes, and fetches the vector while it looks these up.
+    pub fn ahead(&self) -> usize {
+        match self.pages() {
+            1 => self.vector_at(),
+            _ => self.stored(),
+        }
+    }
+
     /// Bytes of an image.
     pub fn image(&self) -> usize {
-        self.vector_at() + self.prepared() * self.element as usize
+        let filled_up = self.dim.next_multiple_of(8);
+        self.vector_at() + self.element.bytes(filled_up) as usize
     }
 
     /// Pages of a node; 1 if several nodes share one.
@@ -237,8 +278,8 @@ impl Edge {
             length: 0,
             a: 0,
             b: 0,
-            code: KVVec::from_elem(0, shape.code(), GFP_KERNEL)?,
-            room: KVVec::from_elem(0, 2 * shape.padded(), GFP_KERNEL)?,
+            code: zeroes(shape.code())?,
+            room: zeroes(2 * shape.padded())?,
         })
     }
 }
@@ -263,9 +304,24 @@ impl Image {
             n => PAGE + (n - 1) * (PAGE - HEADER),
         };
         Ok(Image {
-            bytes: KVVec::from_elem(0, length, GFP_KERNEL)?,
-            stored: KVVec::from_elem(0, shape.stored(), GFP_KERNEL)?,
+            bytes: zeroes(length)?,
+            stored: zeroes(shape.stored())?,
         })
+    }
+
+    /// Room for one that is read and never written.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn to_read(shape: &Shape) -> Result<Image> {
+        match shape.pages() {
+            1 => Ok(Image {
+                bytes: zeroes(shape.stored())?,
+                stored: KVVec::new(),
+            }),
+            _ => Image::new(shape),
+        }
     }
 
     /// The bytes.

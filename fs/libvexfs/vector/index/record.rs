@@ -2,6 +2,7 @@
 
 //! What a collection's records say of its index: where it is, how far it got, what it has still to do.
 
+use super::bound::NORM_MAX;
 use super::node::Shape;
 use super::Params;
 use crate::libvexfs::errno::euclean;
@@ -132,6 +133,8 @@ pub struct Marks {
     pub end: u32,
     /// What `end` was when the entries were chosen.
     pub chosen: u32,
+    /// How long vectors are at most, for inner products: what [`super::Bound`] keeps.
+    pub bound: u32,
     /// Where searches begin.
     pub entries: Entries,
 }
@@ -207,13 +210,31 @@ impl Index {
         }
     }
 
+    /// As it is when its nodes are gone and nothing waits for it.
+    pub fn without_graph(self, state: State) -> Index {
+        Index {
+            state,
+            ino: 0,
+            generation: 0,
+            marks: Marks {
+                applied: self.next,
+                ..Marks::default()
+            },
+            ..self
+        }
+    }
+
     /// What the nodes look like.
     pub fn shape(&self, collection: &Collection) -> Shape {
-        let (id, dim, element) = (collection.id, collection.dim, collection.element);
+        let Collection {
+            id,
+            dim,
+            element,
+            metric,
+            ..
+        } = *collection;
         let seed = self.seed as u32;
-        let mut shape = Shape::new(id, self.build, seed, dim, element.size());
-        shape.bits = self.bits.into();
-        shape
+        Shape::new(id, self.build, seed, dim, element, metric).with_bits(self.bits.into())
     }
 
     /// Operations that are still to be done.
@@ -248,6 +269,7 @@ impl Index {
         put32(&mut b, 64, self.marks.end);
         put32(&mut b, 68, self.marks.chosen);
         put32(&mut b, 72, self.marks.cursor);
+        put32(&mut b, 76, self.marks.bound);
         for (i, slot) in entries.iter().enumerate() {
             put32(&mut b, ENTRIES + 4 * i, *slot);
         }
@@ -298,13 +320,13 @@ impl Index {
                 cursor: le32(b, 72),
                 end: le32(b, 64),
                 chosen: le32(b, 68),
+                bound: le32(b, 76),
                 entries,
             },
             recall,
         };
         let graph = index.state.has_graph();
         let possible = b[1] <= 1
-            && le32(b, 76) == 0
             && graph == (index.ino != 0)
             && (!graph || (1..=2).contains(&index.bits))
             && index.params.valid()
@@ -328,6 +350,7 @@ impl Index {
             cursor,
             end,
             chosen,
+            bound,
             entries,
         } = &self.marks;
         (1..=self.next).contains(applied)
@@ -336,6 +359,7 @@ impl Index {
             && refined <= end
             && cursor <= end
             && chosen <= end
+            && *bound <= NORM_MAX
             && entries.iter().all(|slot| slot < end)
     }
 }

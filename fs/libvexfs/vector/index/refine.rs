@@ -36,6 +36,7 @@ impl<P: Pages, A: Arithmetic<P::Block>> Graph<P, A> {
         self.load(work, |_| true)?;
         self.sort_pool(work)?;
         self.prune(work)?;
+        self.keep_products(work, slot)?;
         if !self.image(slot, &mut work.image)? {
             return Ok(false);
         }

@@ -78,16 +78,7 @@ impl<P: Pages, A: Arithmetic<P::Block>> Graph<P, A> {
         let Some((_, near)) = near.min() else {
             return Ok(());
         };
-        other.finish(&self.arithmetic);
-        if self.image(near, &mut work.image)? {
-            core::mem::swap(&mut work.query, other);
-            let taken = self.offer(work, near, node, false);
-            core::mem::swap(&mut work.query, other);
-            if taken {
-                self.store(near, &mut work.image)?;
-            }
-        }
-        Ok(())
+        self.offer_other(work, other, node, near)
     }
 
     /// Takes the edge to `slot` from `node`, and offers others for it.

@@ -5,8 +5,19 @@
 use crate::libvexfs::vector::index::beam::{Beam, Seen};
 use crate::libvexfs::vector::index::node::{Edge, Image};
 use crate::libvexfs::vector::index::{rotation, Shape, DEGREE};
+use crate::libvexfs::vector::{Element, Metric};
 use proptest::prelude::*;
 use std::collections::HashMap;
+
+const ELEMENTS: [Element; 4] = [Element::F32, Element::F16, Element::Int8, Element::Binary];
+
+fn shape_of(collection: u32, seed: u32, dim: u32, element: Element) -> Shape {
+    let metric = match element {
+        Element::Binary => Metric::Hamming,
+        _ => Metric::L2,
+    };
+    Shape::new(collection, 1, seed, dim, element, metric)
+}
 
 proptest! {
     #[test]
@@ -75,10 +86,10 @@ proptest! {
     #[test]
     fn an_image_holds_its_edges(
         dim in 1u32..1500,
-        element in prop::sample::select(vec![2u32, 4]),
+        element in prop::sample::select(ELEMENTS.to_vec()),
         steps in prop::collection::vec((any::<bool>(), 0usize..DEGREE, any::<u32>()), 0..60),
     ) {
-        let shape = Shape::new(3, 1, 77, dim, element);
+        let shape = shape_of(3, 77, dim, element);
         let mut image = Image::new(&shape).unwrap();
         let vector: Vec<u8> = (0..shape.vector()).map(|i| (i * 7) as u8).collect();
         image.begin(&shape, 5, 2, &vector, 9);
@@ -135,7 +146,7 @@ proptest! {
 
     #[test]
     fn a_changed_byte_is_noticed(dim in 1u32..1500, at in any::<usize>(), bit in 0u32..8) {
-        let shape = Shape::new(3, 1, 77, dim, 4);
+        let shape = shape_of(3, 77, dim, Element::F32);
         let mut image = Image::new(&shape).unwrap();
         image.begin(&shape, 5, 2, &vec![1; shape.vector()], 9);
         let mut stored = image.seal(&shape).to_vec();
@@ -147,7 +158,7 @@ proptest! {
 
 #[test]
 fn pages_of_two_versions_are_no_node() {
-    let shape = Shape::new(3, 1, 77, 1024, 4);
+    let shape = shape_of(3, 77, 1024, Element::F32);
     assert_eq!(shape.pages(), 3);
     let mut image = Image::new(&shape).unwrap();
     image.begin(&shape, 5, 2, &vec![1; shape.vector()], 9);
@@ -167,9 +178,9 @@ fn pages_of_two_versions_are_no_node() {
 
 #[test]
 fn regions_do_not_overlap_and_common_shapes_are_one_page() {
-    for element in [2, 4] {
+    for element in ELEMENTS {
         for dim in 1..=4096 {
-            let shape = Shape::new(1, 1, 0, dim, element);
+            let shape = shape_of(1, 0, dim, element);
             assert!(shape.bits == 1 || shape.pages() == 1);
             if shape.pages() == 1 {
                 assert!(shape.image() <= shape.stored());
@@ -187,16 +198,16 @@ fn regions_do_not_overlap_and_common_shapes_are_one_page() {
         }
     }
     // What the design promises.
-    let text = Shape::new(1, 1, 0, 384, 4);
+    let text = shape_of(1, 0, 384, Element::F32);
     assert_eq!((text.pages(), text.per_page(), text.bits), (1, 1, 1));
-    let words = Shape::new(1, 1, 0, 100, 4);
+    let words = shape_of(1, 0, 100, Element::F32);
     assert_eq!((words.pages(), words.per_page(), words.bits), (1, 2, 2));
 }
 
 #[test]
 fn signs_are_as_many_as_rounds_take() {
     for (dim, rounds) in [(1, 3), (100, 3), (384, 4), (512, 3), (4096, 3)] {
-        let shape = Shape::new(1, 1, 0, dim, 4);
+        let shape = shape_of(1, 0, dim, Element::F32);
         let signs = rotation::signs(&shape, 5).unwrap();
         assert_eq!(signs.len(), shape.padded() * rounds);
         assert!(signs.iter().all(|s| *s == 0 || *s == 1 << 31));

@@ -95,8 +95,13 @@ proptest! {
     ) {
         let mut lists = KVec::new();
         let mut sums: BTreeMap<(u64, u64), f64> = BTreeMap::new();
-        for keys in &keys {
-            let list = fill(Want { k: 40, files, ..Want::default() }, &hits(keys)).into_sorted();
+        for (n, keys) in (0u32..).zip(&keys) {
+            let mut all = hits(keys);
+            // The same slots are other files' in each list: they are others, then.
+            for hit in all.iter_mut().filter(|_| files) {
+                hit.slot += n * 1000;
+            }
+            let list = fill(Want { k: 40, files, ..Want::default() }, &all).into_sorted();
             for (rank, hit) in list.iter().enumerate() {
                 let thing = if files { hit.record.ino } else { u64::MAX };
                 let slot = if files { 0 } else { hit.slot.into() };
@@ -104,7 +109,6 @@ proptest! {
             }
             lists.push(list, GFP_KERNEL).unwrap();
         }
-        // Slots mean the same record in each list here only if files do not matter.
         let fused = fuse(&lists, files).unwrap();
         prop_assert_eq!(fused.len(), sums.len());
         prop_assert!(fused.windows(2).all(|w| (w[0].key, w[0].slot) < (w[1].key, w[1].slot)));

@@ -4,6 +4,7 @@
 
 mod beam;
 mod filters;
+mod held;
 mod hits;
 mod lists;
 mod log;

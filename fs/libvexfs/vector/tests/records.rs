@@ -326,3 +326,24 @@ fn an_owner_knows_the_collections_that_describe_it() {
         "a version that it never had"
     );
 }
+
+/// What fsck goes by: a record whose type is not compared by its metric is none.
+#[test]
+fn types_go_with_their_metrics() {
+    for element in 0..7u8 {
+        for metric in 0..7u8 {
+            let mut value = vec![0; 48];
+            value[..8].copy_from_slice(&[16, 0, 0, 0, element, metric, 4, 0]);
+            value.extend(b"name");
+            let known = (1..=4).contains(&element) && (1..=4).contains(&metric);
+            let fits = known && (element == 4) == (metric == 4);
+            let parsed = Collection::parse(7, &value);
+            assert_eq!(parsed.is_ok(), fits, "type {element} metric {metric}");
+            if let Ok(collection) = parsed {
+                let stride = [0, 64, 32, 16, 2][usize::from(element)];
+                assert_eq!(collection.stride(), stride);
+                assert_eq!(collection.offset(3), 3 * stride);
+            }
+        }
+    }
+}

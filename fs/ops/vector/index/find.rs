@@ -3,14 +3,16 @@
 //! Searches through an index: the graph gives candidates, the records say which of them are hits,
 //! and what the graph has not seen yet is compared one by one.
 
-use super::Index;
+use super::{changes, Index};
 use crate::crc32c::crc32c;
+use crate::libvexfs::vector::index::depth::{Depth, Next, SPARE};
 use crate::libvexfs::vector::index::node::Image;
 use crate::libvexfs::vector::index::search::View;
 use crate::libvexfs::vector::index::{Action, Arithmetic as _, Pages as _, Query, Scratch};
 use crate::libvexfs::vector::list::List;
 use crate::libvexfs::vector::search::{self, Scan as _};
 use crate::libvexfs::vector::top::{sort_by_key, Hit};
+use crate::libvexfs::vector::Record;
 use crate::ops::vector::request::Request;
 use crate::ops::vector::scan::Pass;
 use crate::ops::vector::{search::SEED, Open};
@@ -22,19 +24,22 @@ use kernel::sync::Arc;
 
 /// To expand a node costs about as much as to compare so many bytes of vectors in a row.
 const EXPANSION: u64 = 8192;
-/// Candidates beyond those that are wanted: some may be dead, and the last ones may change places
-/// when they are compared exactly.
-const SPARE: usize = 8;
-/// Changes that are read together.
-const BATCH: usize = 256;
+
+/// How much farther than the last hit a candidate may be, in f32, and still change places with it when
+/// both are compared exactly: so many steps of the 2^23 from one power of two to the next. Sums of
+/// 4,096 squares are not as far off.
+const NEAR: u32 = 1 << 11;
+
+/// Hits that there is room for at once.
+const FEW: usize = 64;
 
 /// An index that a search is to go through.
 pub(in crate::ops::vector) struct Plan {
     index: Arc<Index>,
     /// Candidates on the way.
     ef: usize,
-    /// Hits that are wanted for each query.
-    depth: usize,
+    /// With more of them it would be better to compare all.
+    most: usize,
     /// The slots of records that the graph may not have yet, in order.
     tail: KVVec<u32>,
     snapshot: super::Snapshot,
@@ -50,9 +55,7 @@ pub(in crate::ops::vector) fn plan(
     open: &Open,
     request: &Request,
 ) -> Result<Option<Plan>> {
-    // What goes through a list in pages, or by distance, must not miss anything.
-    let complete = bindings::VEXFS_SEARCH_EXACT | bindings::VEXFS_SEARCH_WITHIN;
-    if request.raw.flags & complete != 0 || request.raw.cursors != 0 || request.files() {
+    if request.has(bindings::VEXFS_SEARCH_EXACT) {
         return Ok(None);
     }
     let index = match mount.vectors.indexes.get(mount, open) {
@@ -65,54 +68,51 @@ pub(in crate::ops::vector) fn plan(
     if !snapshot.ready {
         return Ok(None);
     }
-    let depth = request.want(0, None).k;
     let ef = match request.raw.ef as usize {
-        0 => super::default_ef(&index.record),
+        0 => super::default_ef(&index.collection, &index.record),
         ef => ef,
     };
-    let ef = ef.max(depth + SPARE);
     let live = {
         let core = open.inode().core().read();
         mount.fs.vector_counts(&core)?.live
     };
     let all = live.saturating_mul(open.collection.stride());
-    if all <= ef as u64 * EXPANSION {
+    let most = usize::try_from(all / EXPANSION).unwrap_or(usize::MAX);
+    // The radius does not matter here, only that there is one.
+    let within = request.radius();
+    let fits = |query| Depth::new(&request.want(query, within), ef, most).fits();
+    if !(0..request.queries()).all(fits) {
         return Ok(None);
     }
     let Some(tail) = tail(open, snapshot.applied, live / 4)? else {
         return Ok(None);
     };
+    // Again, now that the list was read: what a checkpoint has struck off it meanwhile is in the graph.
+    let snapshot = index.snapshot();
     Ok(Some(Plan {
         index,
         ef,
-        depth,
+        most,
         tail,
         snapshot,
     }))
 }
 
 /// The slots of records that came since the change `from`; none if they are more than `most`.
-fn tail(open: &Open, mut from: u64, most: u64) -> Result<Option<KVVec<u32>>> {
+fn tail(open: &Open, from: u64, most: u64) -> Result<Option<KVVec<u32>>> {
     let mut slots = KVVec::new();
-    let mut ops = KVec::with_capacity(BATCH, GFP_KERNEL)?;
-    loop {
-        ops.clear();
-        {
-            let core = open.inode().core().read();
-            open.inode().fs().index_ops(&core, from, BATCH, &mut ops)?;
-        }
-        let Some((last, _)) = ops.last() else { break };
-        from = last + 1;
+    changes(open, from, |ops| {
         for (_, op) in ops.iter().filter(|(_, op)| op.action == Action::Insert) {
             slots.push(op.slot, GFP_KERNEL)?;
-        }
-        if slots.len() as u64 > most {
-            return Ok(None);
         }
         if sched::killed() {
             return Err(EINTR);
         }
         sched::yield_if_needed();
+        Ok(slots.len() as u64 <= most)
+    })?;
+    if slots.len() as u64 > most {
+        return Ok(None);
     }
     sort_by_key(&mut slots, |slot| *slot);
     let mut last = None;
@@ -158,8 +158,9 @@ impl Plan {
             },
             query: Query::new(&index.shape)?,
             scratch: Scratch::new(&index.shape)?,
-            image: Image::new(&index.shape)?,
-            hits: KVVec::with_capacity(self.depth + SPARE, GFP_KERNEL)?,
+            hits: KVVec::new(),
+            slots: KVVec::with_capacity(FEW, GFP_KERNEL)?,
+            records: KVVec::with_capacity(FEW, GFP_KERNEL)?,
         };
         let mut outcome = Outcome::Done;
         for (query, list) in lists.iter_mut().enumerate() {
@@ -167,8 +168,8 @@ impl Plan {
                 outcome = Outcome::Cut;
                 break;
             }
-            if !finder.find(pass, query, list)? {
-                outcome = Outcome::TooFew;
+            outcome = finder.find(pass, query, list)?;
+            if !matches!(outcome, Outcome::Done) {
                 break;
             }
         }
@@ -192,58 +193,112 @@ struct Finder<'a> {
     view: View<'a, IndexPages<'a>, &'a GraphKernels>,
     query: Query,
     scratch: Scratch,
-    image: Image,
     hits: KVVec<Hit>,
+    /// What is looked up together.
+    slots: KVVec<u32>,
+    records: KVVec<Option<Record>>,
 }
 
 impl Finder<'_> {
-    /// Fills the list of a query from the graph. False: there may be hits that it did not give.
-    fn find(&mut self, pass: &mut Pass<'_>, query: usize, list: &mut List) -> Result<bool> {
+    /// Fills the list of a query from the graph.
+    fn find(&mut self, pass: &mut Pass<'_>, query: usize, list: &mut List) -> Result<Outcome> {
         let part = pass.trace().part();
         let arithmetic = self.view.arithmetic;
         arithmetic.prepare(pass.query(query)?, &mut self.query.prepared)?;
         self.query.finish(arithmetic);
         part.end(&mut pass.trace().told.graph_ns);
-        let depth = self.plan.depth;
-        // Mostly all that is found may be seen. To ask for each node that comes by costs more than
-        // to ask for the best in the end.
-        let mut enough = false;
-        if !pass.restricted() {
-            self.walk(pass, depth + SPARE, |_, _, _| Ok(true))?;
-            self.judge(pass, query, false)?;
-            enough = self.hits.len() >= depth;
-        }
-        if !enough {
-            self.walk(pass, depth, |pass, slot, generation| {
-                let record = pass.record(slot)?;
-                match record.filter(|record| record.sequence == generation) {
-                    Some(record) => pass.admits(&record),
-                    None => Ok(false),
+        let mut depth = Depth::new(list.want(), self.plan.ef, self.plan.most);
+        loop {
+            self.gather(pass, query, &depth)?;
+            let mut tried = List::new(*list.want());
+            let mut inside = 0;
+            for hit in self.hits.iter() {
+                inside += usize::from(list.inside(|| pass.bound(hit.key)));
+                if tried.wants(hit, |key| pass.bound(key)) {
+                    tried.add(*hit, |key| pass.bound(key))?;
                 }
-            })?;
-            self.judge(pass, query, true)?;
-            enough = self.hits.len() >= depth;
-        }
-        for hit in self.hits.iter() {
-            if list.wants(hit, |key| pass.bound(key)) {
-                list.add(*hit, |key| pass.bound(key))?;
+            }
+            match depth.judge(&tried, self.hits.len(), inside) {
+                Next::Deeper => {}
+                Next::TooFew => return Ok(Outcome::TooFew),
+                Next::Enough => {
+                    *list = tried;
+                    return Ok(Outcome::Done);
+                }
+            }
+            if !pass.pause()? {
+                *list = tried;
+                return Ok(Outcome::Cut);
             }
         }
-        Ok(enough)
+    }
+
+    /// Searches for hits.
+    fn gather(&mut self, pass: &mut Pass<'_>, query: usize, depth: &Depth) -> Result {
+        pass.trace().told.ef = depth.ef() as u32;
+        // Mostly all that is found may be seen. To ask for each node that comes by costs more than
+        // to ask for the best in the end.
+        if !pass.restricted() {
+            self.walk(pass, depth, depth.ef(), SPARE, |_, _, _| Ok(true))?;
+            self.judge(pass, query, depth.hits(), false)?;
+            if self.hits.len() >= depth.hits() {
+                return Ok(());
+            }
+        }
+        let (asked, admitted) = self.walk_admitted(pass, depth, depth.ef())?;
+        // What may be seen can lie far behind what lies nearest. Then more is to be kept on the way, or
+        // what is found first would be taken for the best.
+        match depth.ef_among(asked, admitted) {
+            None => {
+                self.hits.clear();
+                return Ok(());
+            }
+            Some(ef) if ef > depth.ef() + depth.ef() / 8 => {
+                pass.trace().told.ef = ef as u32;
+                self.walk_admitted(pass, depth, ef)?;
+            }
+            Some(_) => {}
+        }
+        self.judge(pass, query, depth.hits(), true)
+    }
+
+    /// Walks to the best of those that live and may be seen. Returns for how many that was asked, and
+    /// how many of them do.
+    fn walk_admitted(
+        &mut self,
+        pass: &mut Pass<'_>,
+        depth: &Depth,
+        ef: usize,
+    ) -> Result<(usize, usize)> {
+        let (mut asked, mut admitted) = (0, 0);
+        self.walk(pass, depth, ef, 0, |pass, slot, generation| {
+            let record = pass.record(slot)?;
+            let admits = match record.filter(|record| record.sequence == generation) {
+                Some(record) => pass.admits(&record)?,
+                None => false,
+            };
+            asked += 1;
+            admitted += usize::from(admits);
+            Ok(admits)
+        })?;
+        Ok((asked, admitted))
     }
 
     fn walk(
         &mut self,
         pass: &mut Pass<'_>,
-        k: usize,
+        depth: &Depth,
+        ef: usize,
+        spare: usize,
         mut admit: impl FnMut(&mut Pass<'_>, u32, u32) -> Result<bool>,
     ) -> Result {
         let part = pass.trace().part();
         let plan = self.plan;
-        let found = self.view.search(
+        let found = self.view.search_and_spare(
             &self.query,
-            plan.ef,
-            k,
+            ef,
+            depth.hits(),
+            spare,
             &mut self.scratch,
             |slot, generation| Ok(!plan.is_in_tail(slot) && admit(pass, slot, generation)?),
         )?;
@@ -254,15 +309,46 @@ impl Finder<'_> {
         Ok(())
     }
 
-    /// Makes hits of what was found; `admitted`: it was asked for already.
-    fn judge(&mut self, pass: &mut Pass<'_>, query: usize, admitted: bool) -> Result {
+    /// Makes hits of what was found, until there are so many; `admitted`: it was asked for already.
+    fn judge(
+        &mut self,
+        pass: &mut Pass<'_>,
+        query: usize,
+        enough: usize,
+        admitted: bool,
+    ) -> Result {
+        let Finder { view, .. } = self;
         self.hits.clear();
-        for (_, slot) in self.scratch.found() {
-            let Some(hit) = compare(&self.view, &mut self.image, pass, query, slot)? else {
-                continue;
-            };
-            if admitted || pass.admits(&hit.record)? {
-                self.hits.push(hit, GFP_KERNEL)?;
+        self.hits.reserve(enough.min(FEW), GFP_KERNEL)?;
+        let (found, image) = self.scratch.found_and_room();
+        let mut found = found.peekable();
+        while self.hits.len() < enough {
+            // As many as there are to be yet, and those that may change places with the last.
+            let missing = enough - self.hits.len();
+            let mut farthest = u32::MAX;
+            self.slots.clear();
+            while let Some((key, slot)) = found.next_if(|(key, _)| *key <= farthest) {
+                self.slots.push(slot, GFP_KERNEL)?;
+                if self.slots.len() == missing {
+                    farthest = key.saturating_add(NEAR);
+                }
+            }
+            if self.slots.is_empty() {
+                break;
+            }
+            sort_by_key(&mut self.slots, |slot| *slot);
+            pass.records_of(&self.slots, &mut self.records)?;
+            for (slot, record) in self.slots.iter().zip(self.records.iter()) {
+                let Some(record) = record else {
+                    continue;
+                };
+                let hit = compare(view, image, pass, query, *slot, record)?;
+                let Some(hit) = hit else {
+                    continue;
+                };
+                if admitted || pass.admits(record)? {
+                    self.hits.push(hit, GFP_KERNEL)?;
+                }
             }
         }
         Ok(())
@@ -270,34 +356,36 @@ impl Finder<'_> {
 }
 
 /// Compares the record in a slot exactly. The node has its vector, too: nothing else is read. None:
-/// the record is gone.
+/// the node is another's.
 fn compare(
     view: &View<'_, IndexPages<'_>, &GraphKernels>,
     image: &mut Image,
     pass: &mut Pass<'_>,
     query: usize,
     slot: u32,
+    record: &Record,
 ) -> Result<Option<Hit>> {
     let Some(block) = view.pages.block(slot)? else {
         return Ok(None);
     };
     let there = image.read_vector(view.shape, slot, |at, to| view.pages.copy(&block, at, to));
-    let Some(record) = pass.record(slot)? else {
-        return Ok(None);
-    };
     if !there || record.sequence != image.generation() {
         return Ok(None);
     }
-    // The record came after the vector: if they fit together, the vector is the record's.
+    // If they fit together, the vector is that of the record, which lived when it was looked up.
     let vector = image.vector(view.shape);
     let key = if crc32c(SEED, vector) == record.crc {
         pass.exact_of(query, vector)?
     } else {
         let key = pass.exact(query, slot)?;
-        if !pass.unchanged(slot, &record)? {
+        if !pass.unchanged(slot, record)? {
             return Ok(None);
         }
         key
     };
-    Ok(Some(Hit { key, slot, record }))
+    Ok(Some(Hit {
+        key,
+        slot,
+        record: *record,
+    }))
 }

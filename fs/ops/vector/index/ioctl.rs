@@ -2,8 +2,8 @@
 
 //! `VEXFS_IOC_INDEX`.
 
-use super::create;
 use super::source::Source;
+use super::{changes, create};
 use crate::libvexfs::errno::{ecanceled, etimedout};
 use crate::libvexfs::vector::index::search::View;
 use crate::libvexfs::vector::index::{self, State};
@@ -21,8 +21,6 @@ type Raw = bindings::vexfs_index;
 /// Its size when it came.
 const MIN: usize = 168;
 const _: () = assert!(size_of::<Raw>() >= MIN);
-/// Changes that are looked at together.
-const BATCH: usize = 256;
 /// Times that a verification begins anew if something changed meanwhile.
 const TRIES: usize = 3;
 
@@ -94,7 +92,7 @@ fn tell(mount: &Mount, open: &Open, raw: &mut Raw) -> Result {
     };
     raw.state = record.state as u32;
     raw.build = record.build;
-    raw.ef = super::default_ef(&record) as u32;
+    raw.ef = super::default_ef(&open.collection, &record) as u32;
     if record.automatic {
         raw.flags |= bindings::VEXFS_INDEX_AUTOMATIC;
     }
@@ -185,6 +183,10 @@ fn verify(mount: &Mount, open: &Open, raw: &mut Raw) -> Result {
             raw.wrong = u64::from(report.wrong) + u64::from(report.stale);
             raw.unreachable = report.unreachable.into();
             raw.damaged = damaged;
+            if report.unreachable > 0 {
+                index.found_lost();
+                mount.vectors.indexes.changed();
+            }
             return Ok(());
         }
     }
@@ -192,22 +194,15 @@ fn verify(mount: &Mount, open: &Open, raw: &mut Raw) -> Result {
 }
 
 /// The slots of changes that are still to come, from sequence `from` on, in order.
-fn waiting(open: &Open, mut from: u64) -> Result<KVVec<u32>> {
+fn waiting(open: &Open, from: u64) -> Result<KVVec<u32>> {
     let mut slots = KVVec::new();
-    let mut ops = KVec::with_capacity(BATCH, GFP_KERNEL)?;
-    loop {
-        ops.clear();
-        {
-            let core = open.inode().core().read();
-            open.inode().fs().index_ops(&core, from, BATCH, &mut ops)?;
-        }
-        let Some((last, _)) = ops.last() else { break };
-        from = last + 1;
+    changes(open, from, |ops| {
         for (_, op) in ops.iter() {
             slots.push(op.slot, GFP_KERNEL)?;
         }
         pause()?;
-    }
+        Ok(true)
+    })?;
     sort_by_key(&mut slots, |slot| *slot);
     Ok(slots)
 }

@@ -6,7 +6,7 @@ use crate::crc32c::crc32c;
 use crate::libvexfs::vector::index::driver;
 use crate::libvexfs::vector::Record;
 use crate::ops::vector::{search::SEED, Open};
-use crate::vfs::{internal_file::Reader, sched, simd::copy_racing};
+use crate::vfs::{internal_file::Reader, sched};
 use kernel::prelude::*;
 
 /// Bytes that are read ahead where slots come one after the other.
@@ -15,7 +15,7 @@ const AHEAD: u64 = 1 << 18;
 const BATCH: usize = 128;
 
 /// The records and vectors of a collection. `stop` says why to stop, if there is a reason.
-pub(super) struct Source<'a, F: FnMut() -> Result> {
+pub(in crate::ops::vector) struct Source<'a, F: FnMut() -> Result> {
     open: &'a Open,
     reader: Reader<'a>,
     stop: F,
@@ -26,7 +26,7 @@ pub(super) struct Source<'a, F: FnMut() -> Result> {
 
 impl<'a, F: FnMut() -> Result> Source<'a, F> {
     /// Those of an open collection.
-    pub(super) fn new(open: &'a Open, stop: F) -> Self {
+    pub(in crate::ops::vector) fn new(open: &'a Open, stop: F) -> Self {
         Source {
             open,
             reader: open.file.reader(),
@@ -39,23 +39,6 @@ impl<'a, F: FnMut() -> Result> Source<'a, F> {
     fn record(&self, slot: u32) -> Result<Option<Record>> {
         let core = self.open.inode().core().read();
         self.open.inode().fs().record(&core, slot)
-    }
-
-    /// Copies the bytes of a slot out. Others may write there if nothing lives in it.
-    fn copy(&mut self, slot: u32, to: &mut [u8]) -> Result {
-        let pos = self.open.collection.offset(slot);
-        let mut done = 0;
-        while done < to.len() {
-            let at = pos + done as u64;
-            let folio = self.reader.folio(at, AHEAD)?;
-            let rest = to.get_mut(done..).unwrap_or(&mut []);
-            let n = copy_racing(&folio, (at - folio.pos()) as usize, rest);
-            if n == 0 {
-                return Err(EIO);
-            }
-            done += n;
-        }
-        Ok(())
     }
 
     fn look_up(&mut self, from: u32) -> Result {
@@ -84,7 +67,7 @@ impl<F: FnMut() -> Result> driver::Source for Source<'_, F> {
         if to.len() != self.open.stored() {
             return Err(EINVAL);
         }
-        self.copy(slot, to)?;
+        self.open.copy_slot(&mut self.reader, slot, AHEAD, to)?;
         // Had the slot this record all the time?
         if self.record(slot)? != Some(record) {
             return Ok(None);

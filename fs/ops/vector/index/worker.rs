@@ -7,14 +7,15 @@
 
 use super::source::Source;
 use super::{store, Index};
+use crate::libvexfs::vector::index;
 use crate::libvexfs::vector::index::driver::{Driver, Source as _};
 use crate::libvexfs::vector::index::log::INTENT_SHIFT;
-use crate::libvexfs::vector::{index, Metric};
 use crate::ops::vector::{collection, Open};
 use crate::vfs::{
-    graph::GraphKernels, index_pages::IndexPages, kthread::Body, log, super_block::Mount,
+    graph::GraphKernels, index_pages::IndexPages, log, sched::apart, super_block::Mount,
     wait::Signals,
 };
+use core::sync::atomic::Ordering;
 use kernel::prelude::*;
 use kernel::time::{Instant, Monotonic};
 
@@ -31,20 +32,19 @@ const BATCH: usize = 128;
 /// Slots of a step.
 const ROOM: u32 = 64;
 
-impl Body for Mount {
-    fn run(&self) {
-        let indexes = &self.vectors.indexes;
-        while !indexes.stopping() {
-            let seen = indexes.work.count();
-            let busy = round(self, false);
-            if !busy && !indexes.stopping() {
-                // Signals do not come to a thread of the kernel.
-                let _ = indexes.work.wait(seen, Signals::Any, Some(SAVE_MS));
-                pause(self);
-            }
+/// Works until it is told to stop.
+pub(super) fn run(mount: &Mount) {
+    let indexes = &mount.vectors.indexes;
+    while !indexes.stopping() {
+        let seen = indexes.work.count();
+        let busy = round(mount, false);
+        if !busy && !indexes.stopping() {
+            // Signals do not come to a thread of the kernel.
+            let _ = indexes.work.wait(seen, Signals::Any, Some(SAVE_MS));
+            pause(mount);
         }
-        round(self, true);
     }
+    round(mount, true);
 }
 
 /// Lets changes come together.
@@ -76,7 +76,15 @@ fn round(mount: &Mount, last: bool) -> bool {
             _ => break,
         };
         id = next;
-        match mount.judge(serve(mount, id, last)) {
+        let served = mount.judge(apart(|| serve(mount, id, last)));
+        if let Some(index) = mount.vectors.indexes.known(id) {
+            let stuck = matches!(served, Err(e) if e != EINTR);
+            index.stuck.store(stuck, Ordering::Relaxed);
+            if stuck {
+                mount.vectors.indexes.progress.wake_all();
+            }
+        }
+        match served {
             Ok(more) => busy |= more,
             // It was dropped meanwhile, or there is no space now.
             Err(e) if e == ENOENT || e == ENOSPC || e == EINTR => {}
@@ -96,7 +104,7 @@ fn serve(mount: &Mount, id: u32, last: bool) -> Result<bool> {
     let open = Open::new(mount, id)?;
     let Some(index) = mount.vectors.indexes.get(mount, &open)? else {
         if !last {
-            create_if_large(mount, &open)?;
+            apart(|| create_if_large(mount, &open))?;
         }
         return Ok(false);
     };
@@ -104,7 +112,8 @@ fn serve(mount: &Mount, id: u32, last: bool) -> Result<bool> {
     let next = next_op(&open)?;
     let ready = index.snapshot().ready;
     let due = index.save_is_due(SAVE_OPS, SAVE_MS);
-    let idle = ready && marks.applied >= next && marks.refined >= marks.end && index.is_clean();
+    let done = marks.applied >= next && marks.refined >= marks.end && index.is_clean();
+    let idle = ready && done && !index.walk_is_due();
     let save = index.unsaved() > 0 && (due || last);
     if if last { !save } else { idle && !save } {
         return Ok(false);
@@ -116,22 +125,30 @@ fn serve(mount: &Mount, id: u32, last: bool) -> Result<bool> {
     };
     let mut pages = IndexPages::new(&index.file, &index.shape);
     pages.note_writes(&note);
-    let so_far = index::Index {
-        marks,
-        ..index.record
+    let mut writer = apart(|| -> Result<_> {
+        let so_far = index::Index {
+            marks,
+            ..index.record
+        };
+        Ok(Writer {
+            open: &open,
+            index: &index,
+            source: Source::new(&open, || stop(mount, &index)),
+            driver: Driver::new(pages, &index.kernels, index.shape, &so_far)?,
+            ready,
+            begun: Instant::now(),
+        })
+    });
+    // It is large: it stays where it was made.
+    let writer = writer.as_mut().map_err(|e| *e)?;
+    let result = if last {
+        Ok(false)
+    } else {
+        apart(|| writer.work())
     };
-    let mut writer = Writer {
-        open: &open,
-        index: &index,
-        source: Source::new(&open, || stop(mount, &index)),
-        driver: Driver::new(pages, &index.kernels, index.shape, &so_far)?,
-        ready,
-        begun: Instant::now(),
-    };
-    let result = if last { Ok(false) } else { writer.work() };
     let saved = match &result {
         _ if index.is_dropped() => return Ok(false),
-        Ok(_) if last || index.save_is_due(SAVE_OPS, SAVE_MS) => writer.save(),
+        Ok(_) if last || index.save_is_due(SAVE_OPS, SAVE_MS) => apart(|| writer.save()),
         _ => Ok(()),
     };
     mount.vectors.indexes.progress.wake_all();
@@ -164,7 +181,7 @@ fn create_if_large(mount: &Mount, open: &Open) -> Result {
         let never = mount.fs.index(&core)?.is_none();
         never && automatic.is_some_and(|least| counts.live >= least)
     };
-    if large && open.collection.metric != Metric::Ip {
+    if large {
         super::create(mount, open, true)?;
     }
     Ok(())
@@ -206,7 +223,7 @@ impl<F: FnMut() -> Result> Writer<'_, F> {
     fn work(&mut self) -> Result<bool> {
         let mut more = true;
         while more && !self.over() {
-            more = self.step()?;
+            more = apart(|| self.step())?;
             self.show();
             if self.index.save_is_due(SAVE_OPS, SAVE_MS) {
                 self.save()?;
@@ -235,11 +252,20 @@ impl<F: FnMut() -> Result> Writer<'_, F> {
             return Ok(true);
         }
         if !self.ready {
-            driver.reattach(&mut self.source)?;
+            self.walk()?;
             self.save()?;
             store::mark_built(self.open, self.index)?;
             self.ready = true;
             self.index.tell(format_args!("built"));
+            return Ok(true);
+        }
+        if self.index.walk_is_due() {
+            let attached = self.walk()?;
+            if attached > 0 {
+                self.save()?;
+                self.index
+                    .tell(format_args!("{attached} nodes attached again"));
+            }
             return Ok(true);
         }
         Ok(false)
@@ -255,6 +281,7 @@ impl<F: FnMut() -> Result> Writer<'_, F> {
         }
         for (sequence, op) in ops.iter() {
             self.driver.apply(&mut self.source, *sequence, op)?;
+            self.index.walks.changed(1);
             self.show();
             self.source.pause()?;
             if self.over() {
@@ -262,6 +289,17 @@ impl<F: FnMut() -> Result> Writer<'_, F> {
             }
         }
         Ok(!ops.is_empty())
+    }
+
+    /// Walks along all edges, and attaches what that does not come to; returns how many nodes. One that
+    /// does not come to its end, as when the file system is frozen or unmounted, is to be done again.
+    fn walk(&mut self) -> Result<u32> {
+        let owed = self.index.walks.begin();
+        let attached = self.driver.reattach(&mut self.source);
+        if attached.is_err() {
+            self.index.walks.failed(owed);
+        }
+        attached
     }
 
     /// Looks at some of what a crash may have torn. False if nothing is left.
@@ -276,7 +314,7 @@ impl<F: FnMut() -> Result> Writer<'_, F> {
             intents.to_scrub(from)
         };
         let Some(mib) = next else {
-            let attached = self.driver.reattach(&mut self.source)?;
+            let attached = self.walk()?;
             if let Some(intents) = Option::as_mut(&mut self.index.intents.lock()) {
                 intents.scrubbed();
             }

@@ -16,7 +16,7 @@ use vexfs::libvexfs::vector::index::{
     Action, Arithmetic, Driver, Found, Index, Op, Params, Query, Scratch, Shape, Source, State,
 };
 use vexfs::libvexfs::vector::Collection;
-use vexfs::libvexfs::{Fs, Inode};
+use vexfs::libvexfs::{Fs, Inode, Time};
 
 /// Slots of a step of the build.
 const STEP: u32 = 256;
@@ -90,7 +90,7 @@ impl<'a, D: Disk> Indexed<'a, D> {
             bits: 0,
             params,
             seed,
-            now: super::now(),
+            now: Time::now(),
         };
         let credits = Fs::<vexfs::file_store::FileStore<D>>::CREATE_INDEX;
         image.change(credits, |fs, t| {
@@ -123,8 +123,7 @@ impl<'a, D: Disk> Indexed<'a, D> {
         }
         let shape = index.shape(collection);
         let pages = ImagePages::new(image, collection, &shape, index.ino, slots)?;
-        let (element, metric) = (collection.element, collection.metric);
-        let kernels = Kernels::new(&shape, element, metric, index.seed)?;
+        let kernels = Kernels::new(&shape, index.seed)?;
         let mut this = Indexed {
             image,
             collection: *collection,

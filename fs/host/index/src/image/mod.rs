@@ -155,7 +155,7 @@ impl<D: Disk> Image<D> {
             element,
             metric,
             uid: 0,
-            now: now(),
+            now: Time::now(),
         };
         let credits = Fs::<FileStore<D>>::CREATE_COLLECTION;
         let made = self.change(credits, |fs, t| fs.create_collection(t, &mut system, &new))?;
@@ -170,7 +170,7 @@ impl<D: Disk> Image<D> {
             None => {
                 let new = NewInode {
                     mode: S_IFREG | 0o644,
-                    now: now(),
+                    now: Time::now(),
                     ..NewInode::default()
                 };
                 self.fs.quota_open(&new.owners())?;
@@ -267,14 +267,5 @@ impl<D: Disk> Image<D> {
     pub fn slot(&self, collection: &Collection, key: u64) -> Result<Option<u32>> {
         let inode = self.fs.read_inode(collection.ino)?;
         self.fs.slot_of_key(&inode, key)
-    }
-}
-
-fn now() -> Time {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let since = since.unwrap_or_default();
-    Time {
-        sec: since.as_secs() as i64,
-        nsec: since.subsec_nanos(),
     }
 }

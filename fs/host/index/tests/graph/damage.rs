@@ -51,7 +51,7 @@ fn scribble(random: &mut Random, region: &mut [u8]) {
 #[test]
 fn cleansing_takes_the_damaged_alone() {
     for dim in [8, 100, 384, 700, 2000] {
-        let shape = Shape::new(3, 9, 77, dim, 4);
+        let shape = Shape::new(3, 9, 77, dim, Element::F32, Metric::L2);
         let mut image = Image::new(&shape).unwrap();
         let vector = vec![0x11; shape.vector()];
         let count = 12u32;
@@ -169,7 +169,7 @@ fn an_index_of_another_build_is_empty() {
     let (mut world, queries) = built(32, 200, &mut random);
     world.graph.shape.build += 1;
     let shape = world.graph.shape;
-    world.graph.arithmetic = Kernels::new(&shape, Element::F32, Metric::L2, 7).unwrap();
+    world.graph.arithmetic = Kernels::new(&shape, 7).unwrap();
     let (found, counts) = world.search(&queries[0], 64, 10);
     assert_eq!((found.len(), counts.expanded), (0, 0));
     assert!(counts.missing > 0);

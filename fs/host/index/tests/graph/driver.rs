@@ -211,9 +211,9 @@ fn with(seed: u64, f: impl FnOnce(&mut Test<'_>)) {
 }
 
 fn with_slots(seed: u64, slots: u32, f: impl FnOnce(&mut Test<'_>)) {
-    let shape = Shape::new(3, 1, 0x1234_5678, DIM as u32, 4);
+    let shape = Shape::new(3, 1, 0x1234_5678, DIM as u32, Element::F32, Metric::L2);
     let pages = Memory::new(&shape, slots).unwrap();
-    let kernels = Kernels::new(&shape, Element::F32, Metric::L2, 9).unwrap();
+    let kernels = Kernels::new(&shape, 9).unwrap();
     let mut test = Test {
         shape,
         pages: &pages,

@@ -5,5 +5,7 @@
 mod changes;
 mod damage;
 mod driver;
+mod lists;
 mod recall;
+mod types;
 mod world;

@@ -5,7 +5,8 @@
 use kernel::error::Error;
 use std::collections::BTreeMap;
 use vexfs::libvexfs::vector::index::insert::Work;
-use vexfs::libvexfs::vector::index::{Arithmetic, Found, Params, Query, Scratch};
+use vexfs::libvexfs::vector::index::node::Image;
+use vexfs::libvexfs::vector::index::{Arithmetic, Expansion, Found, Pages, Params, Query, Scratch};
 use vexfs::libvexfs::vector::{Element, Metric};
 use vexfs_index::{encode, in_memory, MemoryGraph};
 
@@ -94,14 +95,26 @@ impl World {
 
     /// Searches and checks every hit against the truth: only what lives, in order, once.
     pub fn search(&mut self, vector: &[u8], ef: usize, k: usize) -> (Vec<u32>, Found) {
+        self.search_among(vector, ef, k, |_| true)
+    }
+
+    /// The same among those that `lets_in` says.
+    pub fn search_among(
+        &mut self,
+        vector: &[u8],
+        ef: usize,
+        k: usize,
+        mut lets_in: impl FnMut(u32) -> bool,
+    ) -> (Vec<u32>, Found) {
         let live = &self.live;
         self.graph
             .arithmetic
             .prepare(vector, &mut self.query.prepared)
             .unwrap();
         self.query.finish(&self.graph.arithmetic);
-        let admit =
-            |slot: u32, generation: u32| Ok(live.get(&slot).is_some_and(|l| l.0 == generation));
+        let admit = |slot: u32, generation: u32| {
+            Ok(live.get(&slot).is_some_and(|l| l.0 == generation) && lets_in(slot))
+        };
         let found = self
             .graph
             .search(&self.query, ef, k, &mut self.scratch, admit)
@@ -118,6 +131,20 @@ impl World {
         slots.dedup();
         assert_eq!(slots.len(), result.len(), "a hit is there twice");
         (result, found)
+    }
+
+    /// Expands a node for a query.
+    pub fn expand(&self, query: &Query, slot: u32, out: &mut Expansion) {
+        let graph = &self.graph;
+        let block = graph.pages.block(slot).unwrap().unwrap();
+        let mut image = Image::new(&graph.shape).unwrap();
+        let copy = |at: usize, to: &mut [u8]| graph.pages.copy(&block, at, to);
+        assert!(image.read(&graph.shape, slot, copy));
+        let image = image.bytes();
+        let there = graph
+            .arithmetic
+            .expand_image(query, slot, u32::MAX, image, out);
+        assert!(there, "slot {slot}");
     }
 
     /// The true nearest, by looking at all that lives.

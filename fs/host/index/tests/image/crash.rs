@@ -13,12 +13,14 @@
 
 use crate::world::{disk, point, problems};
 use std::collections::BTreeMap;
-use vexfs::crash::{Random, Recorder};
+use vexfs::crash::{setting, Random, Recorder};
 use vexfs::disk::MemoryDisk;
 use vexfs::libvexfs::journal::host::Disk;
 use vexfs::libvexfs::vector::index::{Arithmetic, Params};
 use vexfs::libvexfs::vector::{Collection, Element, Metric};
+use vexfs_index::encode;
 use vexfs_index::image::{Image, Indexed};
+use vexfs_simd::vexfs_simd_decode;
 
 const CLUSTERS: u64 = 15;
 const QUERIES: usize = 24;
@@ -28,6 +30,72 @@ const LIVES: usize = 3;
 const CUTS: usize = 60;
 /// Candidates of a search.
 const EF: usize = 128;
+
+/// What a file system's collection is like.
+#[derive(Clone, Copy)]
+struct Kind {
+    dim: u32,
+    element: Element,
+    metric: Metric,
+}
+
+const fn kind(dim: u32, element: Element, metric: Metric) -> Kind {
+    Kind {
+        dim,
+        element,
+        metric,
+    }
+}
+
+/// Small nodes that share a page, nodes of one page, nodes of two; all types.
+const KINDS: [Kind; 9] = [
+    kind(320, Element::F32, Metric::L2),
+    kind(24, Element::F32, Metric::L2),
+    kind(200, Element::Binary, Metric::Hamming),
+    kind(500, Element::F32, Metric::L2),
+    kind(24, Element::Int8, Metric::L2),
+    kind(40, Element::F16, Metric::Cosine),
+    kind(300, Element::Int8, Metric::Cosine),
+    kind(60, Element::F32, Metric::Ip),
+    kind(120, Element::Int8, Metric::Ip),
+];
+
+impl Kind {
+    fn of(collection: &Collection) -> Kind {
+        kind(collection.dim, collection.element, collection.metric)
+    }
+
+    /// A vector that such a collection takes, as a caller gives it.
+    fn point(&self, random: &mut Random) -> Vec<u8> {
+        let mut point = point(random, self.dim, CLUSTERS);
+        for bytes in point.chunks_exact_mut(4) {
+            let x = f32::from_le_bytes(bytes.try_into().unwrap());
+            let x = match self.element {
+                Element::F32 | Element::F16 => x,
+                Element::Int8 => (x * 20.0).round().clamp(-128.0, 127.0),
+                Element::Binary => (x > 0.0) as u8 as f32,
+            };
+            bytes.copy_from_slice(&x.to_le_bytes());
+        }
+        point
+    }
+
+    /// The same as it is stored.
+    fn stored(&self, vector: &[u8]) -> Vec<u8> {
+        let mut stored = vec![0; self.element.bytes(self.dim) as usize];
+        encode(vector, self.element, self.metric, &mut stored).unwrap();
+        stored
+    }
+
+    /// And as a caller gets it back.
+    fn wide(&self, stored: &[u8]) -> Vec<u8> {
+        let mut wide = vec![0f32; self.dim as usize];
+        let (element, to) = (self.element as u32, wide.as_mut_ptr());
+        // SAFETY: A stored vector of this type; room for as many numbers.
+        unsafe { vexfs_simd_decode(stored.as_ptr(), self.dim, element, to) };
+        wide.iter().flat_map(|x| x.to_le_bytes()).collect()
+    }
+}
 
 /// What a key had, and from which operation of the disk on it may be seen.
 type History = BTreeMap<u64, Vec<(usize, Option<Vec<u8>>)>>;
@@ -42,7 +110,7 @@ struct Life<'a> {
     history: History,
     commits: Commits,
     random: Random,
-    dim: u32,
+    kind: Kind,
 }
 
 impl Life<'_> {
@@ -60,14 +128,15 @@ impl Life<'_> {
         let items: BTreeMap<u64, Vec<u8>> = (0..n)
             .map(|_| {
                 let key = self.random.below(420);
-                (key, point(&mut self.random, self.dim, CLUSTERS))
+                (key, self.kind.point(&mut self.random))
             })
             .collect();
         let begun = self.disk.len();
         let list: Vec<(u64, &[u8])> = items.iter().map(|(k, v)| (*k, &v[..])).collect();
         self.index.put(&list).unwrap();
         for (key, vector) in items {
-            self.note(key, begun, Some(vector));
+            let stored = self.kind.stored(&vector);
+            self.note(key, begun, Some(stored));
         }
     }
 
@@ -177,6 +246,7 @@ fn recall<D: Disk>(
         })
         .collect();
     for query in queries {
+        let answer = index.search(query, EF, 10).unwrap().hits;
         let arithmetic = &index.driver.graph.arithmetic;
         let mut prepared = vec![0; shape.prepared()];
         arithmetic.prepare(query, &mut prepared).unwrap();
@@ -190,11 +260,16 @@ fn recall<D: Disk>(
             .collect();
         all.sort_unstable();
         all.truncate(10);
-        let answer = index.search(query, EF, 10).unwrap().hits;
         wanted += all.len();
-        hits += all
+        // Of those that are equally far any is right.
+        let far = all.last().map_or(0, |a| a.0);
+        hits += answer
             .iter()
-            .filter(|a| answer.iter().any(|h| h.0 == a.1))
+            .filter(|h| {
+                let stored = slots.iter().find(|s| s.0 == h.0).unwrap().1;
+                arithmetic.unpack(stored, arithmetic.scale(stored), &mut row);
+                arithmetic.distance(&prepared, &row) <= far
+            })
             .count();
     }
     hits as f64 / wanted.max(1) as f64
@@ -224,7 +299,8 @@ fn crash(
     };
     for (key, vector) in found.iter().filter(|_| random.below(60) == 0) {
         let slot = image.slot(&collection, *key).unwrap();
-        let hit = index.exact(vector, 1).unwrap();
+        let wide = Kind::of(&collection).wide(vector);
+        let hit = index.exact(&wide, 1).unwrap();
         assert_eq!(hit.first().map(|h| h.0), slot, "key {key} by exact search");
     }
     index.recover().unwrap();
@@ -266,19 +342,19 @@ fn params() -> Params {
 /// Runs one seed; returns how many cuts it had.
 fn run(seed: u64) -> usize {
     let mut random = Random::new(seed);
-    // Small nodes that share a page, nodes of one page, nodes of two.
-    let dim = [24, 24, 320, 500][seed as usize % 4];
-    let queries: Vec<Vec<u8>> = (0..QUERIES)
-        .map(|_| point(&mut random, dim, CLUSTERS))
-        .collect();
+    let kind = KINDS[seed as usize % KINDS.len()];
+    let Kind {
+        dim,
+        element,
+        metric,
+    } = kind;
+    let queries: Vec<Vec<u8>> = (0..QUERIES).map(|_| kind.point(&mut random)).collect();
     let mut begin = disk(1 << 14);
     {
         let image = Image::open(&begin).unwrap();
-        let made = image
-            .create_collection(b"c", dim, Element::F32, Metric::L2)
-            .unwrap();
+        let made = image.create_collection(b"c", dim, element, metric).unwrap();
         for n in 0..10 {
-            let some: Vec<Vec<u8>> = (0..30).map(|_| point(&mut random, dim, CLUSTERS)).collect();
+            let some: Vec<Vec<u8>> = (0..30).map(|_| kind.point(&mut random)).collect();
             let items: Vec<(u64, &[u8])> = (30 * n..).zip(some.iter().map(|v| &v[..])).collect();
             image.put(&made, &items).unwrap();
         }
@@ -304,7 +380,7 @@ fn run(seed: u64) -> usize {
             history,
             commits: Vec::new(),
             random: Random::new(random.number()),
-            dim,
+            kind,
         };
         let had = life.history.keys().map(|k| (*k, 1)).collect();
         life.commits.push((0, had));
@@ -350,15 +426,6 @@ fn run(seed: u64) -> usize {
         }
     }
     points
-}
-
-fn setting(name: &str, default: u64) -> u64 {
-    match std::env::var(name) {
-        Ok(text) => text
-            .parse()
-            .unwrap_or_else(|_| panic!("{name} is no number: {text}")),
-        Err(_) => default,
-    }
 }
 
 #[test]

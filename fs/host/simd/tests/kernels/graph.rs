@@ -2,6 +2,7 @@
 //! The kernels of the graph index: all instruction sets give the same bits, on random and extreme input, and what they
 //! give is what it should be.
 
+use crate::reference::stored;
 use crate::{avx2, Random};
 use vexfs_simd::*;
 
@@ -172,20 +173,26 @@ struct Node {
     padded: usize,
     planes: usize,
     elem: u32,
+    metric: u32,
+    bound: u32,
     image: Vec<u32>,
 }
 
 impl Node {
     fn new(random: &mut Random, dim: usize, planes: usize, elem: u32) -> Node {
         let padded = dim.next_multiple_of(64);
-        let size = if elem == TYPE_F16 { 2 } else { 4 };
-        let length = CODES_AT + padded * 4 * planes + dim.next_multiple_of(8) * size;
+        let vector = stored(dim.next_multiple_of(8), elem);
+        let length = CODES_AT + padded * 4 * planes + vector;
         let mut node = Node {
             dim,
             padded,
             planes,
             elem,
-            image: (0..length / 4).map(|_| random.number() as u32).collect(),
+            metric: METRIC_L2,
+            bound: 0,
+            image: (0..length.div_ceil(4))
+                .map(|_| random.number() as u32)
+                .collect(),
         };
         node.set(COLLECTION_AT, 7);
         node.set(BUILD_AT, 8);
@@ -213,7 +220,8 @@ impl Node {
         limit: u32,
         level: u32,
     ) -> Option<VexfsExpanded> {
-        assert_eq!(query.len(), self.dim.next_multiple_of(8));
+        let more = if self.metric == METRIC_IP { 8 } else { 0 };
+        assert!(query.len() >= self.dim.next_multiple_of(8) + more);
         assert_eq!(table.len(), self.padded * 4);
         let job = VexfsExpand {
             node: self.image.as_ptr().cast(),
@@ -230,6 +238,8 @@ impl Node {
             build: 8,
             slot: 9,
             limit,
+            metric: self.metric,
+            bound: self.bound,
         };
         let mut out = VexfsExpanded {
             key: 0,
@@ -257,14 +267,24 @@ fn expansions_have_the_same_bits_at_all_levels() {
     let mut random = Random::new(5);
     for dim in [1, 7, 63, 64, 65, 100, 384, 385, 1000, 1024, 2000, 4096] {
         for planes in [1, 2] {
-            for elem in [TYPE_F32, TYPE_F16] {
+            for elem in [TYPE_F32, TYPE_F16, TYPE_INT8, TYPE_BINARY] {
                 for round in 0..6 {
                     // Vector and factors are random bits too: NaN, infinities, whatever the medium may bring.
                     let mut node = Node::new(&mut random, dim, planes, elem);
                     if round == 1 {
                         node.codes().fill(u32::MAX);
                     }
-                    let query = padded_query(&mut random, dim);
+                    let mut query = padded_query(&mut random, dim);
+                    if round % 2 == 1 && elem != TYPE_BINARY {
+                        query.extend(random.vector(8));
+                        node.metric = METRIC_IP;
+                        let norm2;
+                        (node.bound, norm2) = match round {
+                            5 => (random.number() as u32, random.number() as u32),
+                            _ => (200f32.to_bits(), (dim as f32).to_bits()),
+                        };
+                        node.set(SCALE_AT, norm2);
+                    }
                     let table: Vec<u8> = (0..node.padded * 4)
                         .map(|_| {
                             if round < 2 {

@@ -3,7 +3,9 @@
 
 use vexfs_simd::vexfs_simd_rounds;
 
+mod bytes;
 mod graph;
+mod lift;
 mod prune;
 mod reference;
 

@@ -90,21 +90,28 @@ fn stored_vectors_are_unpacked_and_normalised() {
         &[LEVEL_PLAIN]
     };
     for dim in [1, 5, 8, 100] {
-        for elem in [TYPE_F32, TYPE_F16] {
-            let v = random.vector(dim);
+        for elem in [TYPE_F32, TYPE_F16, TYPE_INT8, TYPE_BINARY] {
+            let mut v = random.vector(dim);
+            match elem {
+                TYPE_INT8 => v.iter_mut().for_each(|x| *x = (*x * 40.0).round() + 1.0),
+                TYPE_BINARY => v.iter_mut().for_each(|x| *x = (*x > -1.0) as u8 as f32),
+                _ => {}
+            }
+            v[0] = 1.0;
             let mut stored = vec![0; dim * 4];
             unsafe {
                 vexfs_simd_encode(v.as_ptr(), dim as u32, elem, METRIC_L2, stored.as_mut_ptr())
             };
             let mut wide = vec![0f32; dim];
             unsafe { vexfs_simd_decode(stored.as_ptr(), dim as u32, elem, wide.as_mut_ptr()) };
-            for normalise in [0, 1] {
+            for metric in [METRIC_L2, METRIC_COSINE] {
                 let unpack = |level| {
                     let mut got = vec![f32::NAN; dim.next_multiple_of(8)];
                     unsafe {
                         let from = stored.as_ptr();
-                        let scale = vexfs_simd_scale(from, dim as u32, elem, normalise);
-                        vexfs_simd_unpack(from, dim as u32, elem, scale, got.as_mut_ptr(), level);
+                        let scale = vexfs_simd_scale(from, dim as u32, elem, metric);
+                        let (dim, to) = (dim as u32, got.as_mut_ptr());
+                        vexfs_simd_unpack(from, dim, elem, metric, scale, 0, to, level);
                     }
                     got
                 };
@@ -112,7 +119,7 @@ fn stored_vectors_are_unpacked_and_normalised() {
                 for level in levels {
                     assert_eq!(got, unpack(*level), "dim {dim} level {level}");
                 }
-                let norm = if normalise == 1 {
+                let norm = if metric == METRIC_COSINE {
                     dot(&wide, &wide).sqrt()
                 } else {
                     1.0

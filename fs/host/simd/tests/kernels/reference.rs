@@ -4,11 +4,29 @@
 use crate::{avx2, Random};
 use vexfs_simd::*;
 
-fn levels() -> Vec<u32> {
+/// The instruction sets that this processor has for a type.
+pub fn levels(elem: u32) -> Vec<u32> {
+    let mut levels = vec![LEVEL_PLAIN];
     if avx2() {
-        vec![LEVEL_PLAIN, LEVEL_AVX2]
-    } else {
-        vec![LEVEL_PLAIN]
+        levels.push(LEVEL_AVX2);
+    }
+    let has = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
+    if elem == TYPE_INT8 && has && is_x86_feature_detected!("avx512vnni") {
+        levels.push(LEVEL_VNNI);
+    }
+    if elem == TYPE_BINARY && has && is_x86_feature_detected!("avx512vpopcntdq") {
+        levels.push(LEVEL_POPCNT);
+    }
+    levels
+}
+
+/// Bytes of a stored vector.
+pub fn stored(dim: usize, elem: u32) -> usize {
+    match elem {
+        TYPE_F32 => dim * 4,
+        TYPE_F16 => dim * 2,
+        TYPE_INT8 => dim,
+        _ => dim.div_ceil(8),
     }
 }
 
@@ -39,7 +57,7 @@ fn distance(q: &[f32], v: &[f32], metric: u32) -> f64 {
             .sum::<f64>()
     };
     match metric {
-        METRIC_L2 => q
+        METRIC_L2 | METRIC_HAMMING => q
             .iter()
             .zip(v)
             .map(|(x, y)| (*x as f64 - *y as f64).powi(2))
@@ -49,27 +67,27 @@ fn distance(q: &[f32], v: &[f32], metric: u32) -> f64 {
     }
 }
 
-struct Case {
+pub struct Case {
     dim: usize,
     elem: u32,
     metric: u32,
-    queries: Vec<Vec<f32>>,
+    pub queries: Vec<Vec<f32>>,
     /// As stored: widened again.
-    vectors: Vec<Vec<f32>>,
+    pub vectors: Vec<Vec<f32>>,
     bytes: Vec<u8>,
     stride: usize,
 }
 
 impl Case {
     /// Encodes the vectors; those that are refused are left out.
-    fn new(
+    pub fn new(
         dim: usize,
         elem: u32,
         metric: u32,
         queries: Vec<Vec<f32>>,
         vectors: Vec<Vec<f32>>,
     ) -> Case {
-        let stride = dim * if elem == TYPE_F16 { 2 } else { 4 };
+        let stride = stored(dim, elem);
         let mut case = Case {
             dim,
             elem,
@@ -94,12 +112,12 @@ impl Case {
         let mut room = vec![0f32; dim.next_multiple_of(QUERY_PAD)];
         case.queries = queries
             .into_iter()
-            .filter(|q| unsafe { vexfs_simd_prepare(q.as_ptr(), dim as u32, metric, room.as_mut_ptr()) } != u32::MAX)
+            .filter(|q| unsafe { vexfs_simd_prepare(q.as_ptr(), dim as u32, elem, metric, room.as_mut_ptr()) } != u32::MAX)
             .collect();
         case
     }
 
-    fn scan(&self, level: u32) -> Vec<u32> {
+    pub fn scan(&self, level: u32) -> Vec<u32> {
         let padded = self.dim.next_multiple_of(QUERY_PAD);
         let mut prepared = vec![f32::NAN; padded * self.queries.len()];
         let norms: Vec<u32> = self
@@ -107,7 +125,13 @@ impl Case {
             .iter()
             .zip(prepared.chunks_mut(padded))
             .map(|(q, to)| unsafe {
-                vexfs_simd_prepare(q.as_ptr(), self.dim as u32, self.metric, to.as_mut_ptr())
+                vexfs_simd_prepare(
+                    q.as_ptr(),
+                    self.dim as u32,
+                    self.elem,
+                    self.metric,
+                    to.as_mut_ptr(),
+                )
             })
             .collect();
         let count = self.vectors.len();
@@ -146,8 +170,8 @@ impl Case {
     }
 
     /// Checks the three promises: exact keys are true, optimistic keys are not above them, and not far below.
-    fn check(&self, tight: bool, what: &str) {
-        for level in levels() {
+    pub fn check(&self, tight: bool, what: &str) {
+        for level in levels(self.elem) {
             let keys = self.scan(level);
             for q in 0..self.queries.len() {
                 for v in 0..self.vectors.len() {
@@ -169,7 +193,7 @@ impl Case {
                             .abs()
                             .sqrt();
                     let scale = match self.metric {
-                        METRIC_L2 => truth,
+                        METRIC_L2 | METRIC_HAMMING => truth,
                         METRIC_COSINE => 1.0,
                         _ => norms,
                     };
@@ -292,8 +316,9 @@ fn bad_vectors_are_refused() {
                 x[at] = bad;
                 assert!(refused(&x, METRIC_L2), "{bad} at {at}");
                 let mut room = [0f32; 16];
-                let query =
-                    unsafe { vexfs_simd_prepare(x.as_ptr(), 13, METRIC_L2, room.as_mut_ptr()) };
+                let query = unsafe {
+                    vexfs_simd_prepare(x.as_ptr(), 13, elem, METRIC_L2, room.as_mut_ptr())
+                };
                 assert_eq!(query, u32::MAX, "{bad} at {at}");
             }
         }
