@@ -12,7 +12,7 @@
 #   {"JOB": {"vexfs": median, "ext4": ..., "xfs": ..., "btrfs": ..., "ratio": ...}, ...}
 # All are rates: higher is better. Groups: data direct fsync files threads tree rename.
 #
-#   --rounds N     (default 6)
+#   --rounds N     (default 5: after the first, each file system is once on each disk)
 #   --fs "A B"     file systems (default "vexfs ext4 xfs btrfs")
 #   --cpu N        the processor (default: the last one)
 #   --output FILE  instead of test_results/bench.json
@@ -24,7 +24,7 @@ set -euo pipefail
 
 . "$(dirname -- "$0")/lib.sh"
 
-rounds=6 fs="vexfs ext4 xfs btrfs" cpu=$(($(nproc) - 1)) output=$VEXFS_SRC/test_results/bench.json
+rounds=5 fs="vexfs ext4 xfs btrfs" cpu=$(($(nproc) - 1)) output=$VEXFS_SRC/test_results/bench.json
 clock=(cat) marks=
 while [ $# -gt 0 ]; do
 	case $1 in

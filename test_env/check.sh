@@ -44,7 +44,7 @@ short_files() {
 	return $bad
 }
 no_unsafe() {
-	! grep -rnE '\bunsafe\b' --include='*.rs' fs/libvexfs | grep -vE ':[0-9]+: *//|(forbid|deny)\('
+	! grep -rnE '\bunsafe\b' --include='*.rs' fs/libvexfs fs/ops | grep -vE ':[0-9]+: *//|(forbid|deny)\('
 }
 shell_syntax() {
 	local f bad=0
@@ -62,10 +62,15 @@ module_rustfmt() {
 		rustfmt --check --edition 2021 fs/vexfs_main.rs
 }
 
+stack_frames() {
+	in_tree --user "$(id -u):$(id -g)" --chdir "$VEXFS_GUEST_SRC" -- \
+		test_env/stack_frames.py build/w1/vexfs.ko
+}
+
 ensure_setup || exit 1
 want "an SPDX line in every file" spdx
 want "no file over about 600 lines" short_files
-want "no unsafe in fs/libvexfs" no_unsafe
+want "no unsafe in fs/libvexfs and fs/ops" no_unsafe
 want "shell scripts parse" shell_syntax
 want "format of the crates" test_env/cargo.sh fmt --all --check
 want "format of the module" module_rustfmt
@@ -74,4 +79,5 @@ want "documentation, crates" env RUSTDOCFLAGS='-D warnings' \
 	test_env/cargo.sh doc --quiet --workspace --no-deps --document-private-items
 want "clippy, module" test_env/build_module.sh --in build/clippy CLIPPY=1
 want "W=1, module" test_env/build_module.sh --in build/w1 W=1
+want "stack frames, module" stack_frames
 exit $failed

@@ -32,6 +32,17 @@ as_root() {
 	fi
 }
 
+# The seed of random tests: $VEXFS_SEED, or one that the committed sources of the file system give. So
+# each change of them is tested with numbers of its own, and what fails fails again where the same
+# change is tested. Long tests (VEXFS_LONG=1), and sources without git, go by the clock.
+vexfs_seed() {
+	local tree=
+	if [ "${VEXFS_LONG:-0}" != 1 ]; then
+		tree=$(git -c safe.directory="$VEXFS_SRC" -C "$VEXFS_SRC" rev-parse --short=8 HEAD:fs 2>/dev/null) || tree=
+	fi
+	echo "${VEXFS_SEED:-${tree:+$((16#${tree:0:8} & 0x7fffffff))}}" | grep . || date +%s
+}
+
 # The kernel release that the tree was set up for, such as 7.2.12+deb13-amd64.
 vexfs_kernel() {
 	[ -r "$VEXFS_CACHE/kernel/release" ] ||

@@ -19,7 +19,7 @@ here=$(cd -- "$(dirname -- "$0")" && pwd)
 . "$here/lib.sh"
 
 rounds=4
-seed=${VEXFS_SEED:-$(date +%s)}
+seed=$(vexfs_seed)
 size=2G
 jobs=(cp import data index)
 while [ $# -gt 0 ]; do

@@ -66,7 +66,7 @@ counted() {
 run_host() {
 	local status p f s
 	heading "cargo test"
-	test_env/cargo.sh test --workspace --no-fail-fast 2>&1 | tee "$out" |
+	PROPTEST_RNG_SEED=$(vexfs_seed) test_env/cargo.sh test --workspace --no-fail-fast 2>&1 | tee "$out" |
 		sed -u '/^test .* ok$/d; /^running /d; /^$/d'
 	status=${PIPESTATUS[0]}
 	read -r p f s < <(sed -nE 's/^test result: .* ([0-9]+) passed; ([0-9]+) failed; ([0-9]+) ignored.*/\1 \2 \3/p' "$out" |

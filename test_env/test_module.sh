@@ -126,7 +126,7 @@ all_sections() {
 
 # Long ones, for the machine's own speed: User Mode Linux has them. Some are for its debug
 # kernel; the rest is for the stock kernel, and some of it for nothing else.
-native='conform|programs|large|queries|recall'
+native='conform|generic|programs|large|queries|recall'
 debug_only='faults'
 stock_only='build|nfs'
 if [ "${1:-}" = --list ]; then

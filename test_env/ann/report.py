@@ -2,19 +2,20 @@
 # SPDX-License-Identifier: GPL-2.0
 """Makes tables and plots of what bench.py measured.
 
-report.py RESULT.json DIR
+report.py DIR [--sets FILE...] [--window FILE] [--filters FILE] [--notes FILE]
 
-DIR gets vectors.md and an SVG for each set. Rates at a recall are interpolated between the two
+DIR gets vectors.md and an SVG for each set; what bench_ann.sh measured of a sliding window and of
+filters goes into it too, as does what FILE says about the run. Rates at a recall are interpolated between the two
 points of the best curve (on a logarithmic scale); a library that does not come to a recall has none.
 """
 
+import argparse
 import json
 import math
-import sys
 from pathlib import Path
 
 RECALLS = (0.90, 0.95, 0.99)
-COLOURS = ["#d62728", "#1f77b4", "#2ca02c", "#ff7f0e", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f"]
+COLOURS = ["#d62728", "#1f77b4", "#2ca02c", "#ff7f0e", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#17becf"]
 WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 760, 440, 70, 40, 200, 50
 TITLES = {
     "glove100": "GloVe, 100 dimensions, cosine",
@@ -59,15 +60,17 @@ def table(results, rate, title):
 
 
 def costs(results):
-    lines = ["| | build, s | bytes in memory | version |", "|---|---|---|---|"]
+    lines = ["| | build, s | bytes in memory | spread of passes | version |", "|---|---|---|---|---|"]
     for name, one in results.items():
         if "error" in one:
-            lines.append(f"| {name} | failed: {one['error']} | | {one['version']} |")
+            lines.append(f"| {name} | failed: {one['error']} | | | {one['version']} |")
             continue
         size = one.get("memory", one.get("index_bytes", 0)) / 1e6
         note = f", {one['pinned_bytes']} bytes pinned" if "pinned_bytes" in one else ""
+        spreads = sorted(point["spread"] for point in one["points"] if "spread" in point)
+        spread = f"{spreads[len(spreads) // 2]:.0%}" if spreads else "-"
         lines.append(
-            f"| {name} | {one['build_s']:.1f} | {size:.0f} MB{note} | {one.get('version', '')} |"
+            f"| {name} | {one['build_s']:.1f} | {size:.0f} MB{note} | {spread} | {one.get('version', '')} |"
         )
     return "\n".join(lines)
 
@@ -119,28 +122,117 @@ def plot(name, results):
     return "\n".join(svg + ["</svg>"]) + "\n"
 
 
+def with_rates(points):
+    """Points of one query at a time: the rate is that of the median query."""
+    return [{**point, "qps": 1e6 / point["p50_us"]} for point in points]
+
+
+def quickest(points, recall):
+    """The rate of the quickest point with that recall; an exact answer has no curve."""
+    rates = [point["qps"] for point in with_rates(points) if point["recall"] >= recall]
+    return max(rates, default=None)
+
+
+def filters(result):
+    lines = [
+        "## Filters",
+        "GloVe, queries a second from the median time of a query, of the quickest setting with a recall of .95 or "
+        "more. VexFS is the module in User Mode Linux, asked through the ioctl. A filter is sent, checked and run "
+        "with each query, or prepared once (`VEXFS_IOC_FILTER`), as qdrant-edge has an index over what it filters "
+        "by. `key in` gets a list, as a program would that knows its matches. The ratio is that of the prepared one.",
+        "",
+    ]
+    table = [
+        "| match | recall at ef 256 | VexFS | prepared | recall, prepared | qdrant-edge | its recall | ratio |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, title in result["filters"]:
+        sent, prepared = result["VexFS"][name]["points"], result["VexFS"][f"{name}.prepared"]["points"]
+        theirs = result.get("qdrant-edge", {}).get(name, {}).get("points", [])
+        best = max((point["recall"] for point in theirs), default=0)
+        rates = [quickest(points, 0.95) for points in (sent, prepared, theirs)]
+        ratio = "-" if None in rates[1:] else f"{rates[1] / rates[2]:.2f}"
+        table.append(
+            f"| {title} | {sent[-1]['recall']:.4f} | {text(rates[0])} | {text(rates[1])} "
+            f"| {prepared[-1]['recall']:.4f} | {text(rates[2])} | {best:.4f} | {ratio} |"
+        )
+    lines.append("\n".join(table))
+    lines += [
+        "",
+        "## The way through the kernel",
+        "The same vectors without a filter: microseconds of the median query through the ioctl, and by the same code "
+        "on the host, in the same hour.",
+        "",
+    ]
+    table = ["| ef | recall, kernel | recall, host | kernel, us | host, us | ratio |", "|---|---|---|---|---|---|"]
+    for a, b in zip(result["VexFS"]["all"]["points"], result["host"]["points"]):
+        table.append(
+            f"| {a['ef']} | {a['recall']:.4f} | {b['recall']:.4f} | {a['p50_us']:.0f} | {b['p50_us']:.0f} "
+            f"| {b['p50_us'] / a['p50_us']:.2f} |"
+        )
+    lines.append("\n".join(table))
+    return "\n".join(lines)
+
+
+def window(result):
+    efs = result["ef"]
+    lines = [
+        "## A sliding window",
+        "GloVe: 50,000 vectors live; in each step 5,000 come and the oldest 5,000 go, until none of the first is left. "
+        "Through the driver that a mount has, in an image: journal, graph, refining, checkpoint. Recall lost: "
+        + ", ".join(f"{lost:+.4f} at ef {ef}" for ef, lost in zip(efs, result["recall_lost"]))
+        + f". {result['inserts']:.0f} vectors a second come (put and in the graph), {result['deletes']:.0f} go.",
+        "",
+        "| step | " + " | ".join(f"recall, ef {ef}" for ef in efs) + " | come, 1/s | go, 1/s | refining, s | checkpoint, s |",
+        "|---" * (len(efs) + 5) + "|",
+        "| 0 | " + " | ".join(f"{r:.4f}" for r in result["recall"]) + " | | | | |",
+    ]
+    for i, step in enumerate(result["steps"], 1):
+        recall = " | ".join(f"{r:.4f}" for r in step["recall"])
+        lines.append(
+            f"| {i} | {recall} | {step['inserts']:.0f} | {step['deletes']:.0f} | {step['refine_s']:.1f} | {step['checkpoint_s']:.1f} |"
+        )
+    return "\n".join(lines)
+
+
 def main():
-    result = json.loads(Path(sys.argv[1]).read_text())
-    folder = Path(sys.argv[2])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder")
+    parser.add_argument("--sets", nargs="*", default=[])
+    parser.add_argument("--window")
+    parser.add_argument("--filters")
+    parser.add_argument("--notes")
+    args = parser.parse_args()
+    sets = [json.loads(Path(path).read_text()) for path in args.sets if Path(path).exists()]
+    folder = Path(args.folder)
     folder.mkdir(parents=True, exist_ok=True)
     out = ["<!-- SPDX-License-Identifier: GPL-2.0 -->", "<!-- Made by `make bench-ann`. -->"]
     out.append("# Search by meaning: the index beside others")
+    rounds = " and ".join(sorted({str(one["rounds"]) for one in sets}))
     out.append(
-        "One thread each, recall@10, queries a second. All took turns in one run, "
-        f"{result['rounds']} passes over 1,000 queries; rates are medians of passes, of the time that\n"
+        "One thread each, recall@10, queries a second. Those of a table took turns in one run, "
+        f"{rounds} passes over 1,000 queries; rates are medians of passes, of the time that\n"
         "a process had a processor: the machine had other work too. VexFS is `vexctl bench ann "
         "--image`: the code of the module on the host, over a file system in an image, from the cache.\n"
-        "Single queries of the others pay for a call from Python, batches do not."
+        "Single queries of the others pay for a call from Python, batches do not; qdrant-edge and pgvector take no "
+        "batches.\nThe spread is that between the slowest and the quickest pass, at the setting in the middle."
     )
-    for name, results in result["sets"].items():
+    if args.notes:
+        out.append(Path(args.notes).read_text().strip())
+    for one in sets:
+        name, results = one["set"], one["results"]
         out.append(f"## {TITLES.get(name, name)}")
         out.append(f"![recall and queries a second]({name}.svg)")
         out.append(table(results, "qps", "single queries"))
         out.append(table(results, "qps_batch", "batches"))
         out.append(costs(results))
         (folder / f"{name}.svg").write_text(plot(name, results))
-    if result["missing"]:
-        out.append(f"Not installed, so not measured: {', '.join(result['missing'])}.")
+    for path, make in ((args.window, window), (args.filters, filters)):
+        if path and Path(path).exists():
+            out.append(make(json.loads(Path(path).read_text())))
+    missing = sorted({package for one in sets for package in one["missing"]})
+    if missing:
+        out.append(f"Not installed, so not measured: {', '.join(missing)}.")
     (folder / "vectors.md").write_text("\n\n".join(out) + "\n")
 
 

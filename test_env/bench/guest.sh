@@ -4,7 +4,8 @@
 # The part of bench.sh that runs in the virtual machine: guest.sh ROUNDS GROUP...
 #
 # In each round each group of phases runs on each file system in turn, on a volume that
-# was made for it; the order of the file systems moves on by one each round. Prints
+# was made for it. The order of the file systems moves on by one each round, and the disks
+# with it: the first disk of a guest is a few per cent slower than the second. Prints
 # "RESULT ROUND FILESYSTEM JOB RATE UNIT SECONDS" lines, with BENCH_MARKS "BEGIN" before each. /mnt/share has the program and the archive;
 # the disks are /dev/vdb and the following, one for each file system of $BENCH_FS.
 set -eu
@@ -46,9 +47,9 @@ for round in $(seq 0 $((rounds - 1))); do
 	for group in "$@"; do
 		for i in $(seq 0 $((${#fs[@]} - 1))); do
 			n=$(((i + round) % ${#fs[@]}))
-			make_volume "${fs[n]}" "${disks[n]}"
+			make_volume "${fs[n]}" "${disks[i]}"
 			for phase in $(phases "$group"); do
-				mount -t "${fs[n]}" "${disks[n]}" $mnt
+				mount -t "${fs[n]}" "${disks[i]}" $mnt
 				echo 3 >/proc/sys/vm/drop_caches
 				# Whoever reads this has the time to look at a clock.
 				[ -z "${BENCH_MARKS:-}" ] || { echo BEGIN && sleep 0.05; }

@@ -29,7 +29,7 @@
 #define FILES 50000
 #define SMALL 1000
 #define THREADS 4
-#define PASSES 5
+#define PASSES 100
 
 static void die(const char *format, ...)
 {

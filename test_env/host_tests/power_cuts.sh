@@ -3,7 +3,7 @@
 #
 # Power cuts, each of which must leave what was promised: one that did is a test passed.
 #
-# VEXFS_POWER_CUTS   how many (default 6, two under each kind of work)
+# VEXFS_POWER_CUTS   how many (default 6), under the four kinds of work in turn; `make test-long` has 20 of each
 set -u
 
 here=$(cd -- "$(dirname -- "$0")/.." && pwd)

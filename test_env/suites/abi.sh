@@ -28,5 +28,20 @@ ab_read_only() {
 }
 t "a read-only mount" ab_read_only
 t "random structures do no harm" ab_op abi_random
+# From C, with nothing but the headers.
+ab_selftest() {
+	local tests=$WORK/selftests status=0
+	umount "$MNT"
+	mkfs.vexfs -q -f "$DISK1"
+	mount -t vexfs "$DISK1" "$MNT"
+	mkdir "$tests"
+	make -s -C "$tests" -f "$suites/../selftests/Makefile"
+	"$tests/vexfs_abi" "$MNT" >"$WORK/ktap" || status=$?
+	grep -A 3 -E '^(not ok|#|Bail)' "$WORK/ktap" || true
+	grep -q '^KTAP version 1$' "$WORK/ktap"
+	[ "$(grep -c '^ok ' "$WORK/ktap")" -gt 250 ]
+	[ $status = 0 ]
+}
+t "the selftest in C" ab_selftest
 ab_clean() { umount "$MNT" && fsck.vexfs -n "$DISK1"; }
 t "the volume is clean" ab_clean

@@ -157,6 +157,8 @@ stopped_rounds() {
 		python3 "$suites/conform_ops.py" promise "$MNT/kept" "$WORK/promises" $((VEXFS_SEED + round)) &
 		local promise=$!
 		sleep $((1 + (VEXFS_SEED + round) % 3))
+		# However slow the machine is: some promises are worth a look.
+		while kill -0 $promise && [ "$(grep -c '^is ' "$WORK/promises")" -lt 20 ]; do sleep .2; done
 		python3 "$suites/fs_state_ops.py" shutdown "$MNT" $((round % 3))
 		wait $promise
 		kill -KILL $load

@@ -52,7 +52,7 @@ def pattern(size, seed):
     return bytes(out[:size])
 
 
-def extents(path):
+def extents(path, sync=True):
     """The extents of a file: (logical, physical, length, flags)."""
     FS_IOC_FIEMAP = 0xC020660B
     found = []
@@ -60,7 +60,7 @@ def extents(path):
     with open(path, "rb") as f:
         while True:
             count = 256
-            buf = bytearray(struct.pack("=QQIIII", start, (1 << 64) - 1 - start, 1, 0, count, 0)
+            buf = bytearray(struct.pack("=QQIIII", start, (1 << 64) - 1 - start, int(sync), 0, count, 0)
                             + b"\0" * 56 * count)
             fcntl.ioctl(f, FS_IOC_FIEMAP, buf, True)
             mapped = struct.unpack_from("=QQIIII", buf)[3]

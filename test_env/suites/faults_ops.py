@@ -3,6 +3,8 @@
 """Calls while the kernel refuses memory to this task.
 
 faults_ops.py DIR SECONDS SEED     calls of all sorts
+faults_ops.py written DIR SEED     files that are written back meanwhile
+faults_ops.py same DIR SEED        those files are as they were written
 faults_ops.py mount DEVICE DIR     status 1 when that is refused
 """
 import ctypes
@@ -170,6 +172,50 @@ def calls(top, seconds, seed):
         sys.exit("nothing was refused, or everything")
 
 
+def files(top, seed):
+    """Names of files, and what is written to them: pieces with holes between them."""
+    rng = random.Random(seed)
+    for i in range(60):
+        pieces = [(rng.randrange(1 << 20), rng.randbytes(rng.choice((100, 5000, 70_000))))
+                  for _ in range(rng.randrange(1, 9))]
+        yield f"{top}/f{i}", pieces
+
+
+def written(top, seed):
+    """What write() took is not lost because there was no memory when it was written back."""
+    refused = 0
+    for name, pieces in files(top, seed):
+        fd = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        for at, data in pieces:
+            os.pwrite(fd, data, at)
+        while True:
+            refuse(True)
+            try:
+                os.fsync(fd)
+                break
+            except MemoryError:
+                refused += 1
+            except OSError as e:
+                refused += 1
+                if e.errno != errno.ENOMEM:
+                    refuse(False)
+                    raise
+            finally:
+                refuse(False)
+        os.close(fd)
+    print(f"{refused} calls refused")
+
+
+def same(top, seed):
+    for name, pieces in files(top, seed):
+        want = bytearray(max(at + len(data) for at, data in pieces))
+        for at, data in pieces:
+            want[at:at + len(data)] = data
+        with open(name, "rb") as f:
+            if f.read() != want:
+                sys.exit(f"{name}: not what was written")
+
+
 def mount(device, top):
     """The call alone: a program of its own would be refused memory itself."""
     refuse(True)
@@ -186,5 +232,9 @@ def mount(device, top):
 if __name__ == "__main__":
     if sys.argv[1] == "mount":
         mount(sys.argv[2], sys.argv[3])
+    elif sys.argv[1] == "written":
+        written(sys.argv[2], int(sys.argv[3]))
+    elif sys.argv[1] == "same":
+        same(sys.argv[2], int(sys.argv[3]))
     else:
         calls(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]))

@@ -12,6 +12,7 @@ ix_clean() { umount "$MNT" && fsck.vexfs -n "$DISK1" && mount -t vexfs "$DISK1" 
 
 t "made, verified, dropped, made again" ix_op life
 t "puts, deletes and searches of 16 threads at once" ix_op changes
+t "radius, groups and pages through the graph" ix_op lists
 t "dropped under searches" ix_op dropped
 t "frozen in the middle of a build" ix_op frozen
 t "made of itself, and not again" ix_op automatic

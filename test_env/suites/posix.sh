@@ -320,6 +320,13 @@ lazy_times() {
 	px_op lazytime_after "$MNT"
 	px_end
 }
+multigrain_times() {
+	px_new
+	px_op multigrain_before "$MNT"
+	px_again
+	px_op multigrain_after "$MNT"
+	px_end
+}
 # What user 1000 owns is user 2000's through the other mount, and the reverse.
 idmapped() {
 	px_new
@@ -422,6 +429,7 @@ t "remount ro writes everything" remount_writes
 
 t "noatime, relatime, strictatime" access_times
 t "lazytime" lazy_times
+t "multigrain times: two changes, two times" multigrain_times
 t "an idmapped mount" idmapped
 t "overlayfs on top" overlay redirect_dir=off
 t "overlayfs with all its features" overlay redirect_dir=on,index=on,nfs_export=on,xino=on

@@ -9,9 +9,11 @@ what the test of the same name left.
 import ctypes
 import errno
 import fcntl
+import mmap
 import os
 import struct
 import sys
+import time
 
 from fs_ops import AT_FDCWD, EXCHANGE, check, fails, libc, link_open, renameat2, write
 
@@ -459,6 +461,89 @@ def lazytime_after(d):
     assert os.stat(d + "/synced").st_atime > 1.5e9
     assert os.stat(d + "/left").st_atime > 1.5e9
     assert os.stat(d + "/left").st_mtime == 10**9
+
+
+def multigrain(d):
+    """Whoever looks between two changes sees two times; they never go back, in all files together."""
+    seen, last = {}, 0
+
+    def changed(path, times):
+        nonlocal last
+        s = os.stat(path)
+        for which in times:
+            now = getattr(s, f"st_{which}_ns")
+            assert now > seen.get((path, which), 0), f"{path}: {which} stands still"
+            assert now >= last, f"{path}: {which} went back"
+            seen[path, which] = last = now
+        assert now <= time.time_ns()
+
+    a, b, sub = d + "/a", d + "/b", d + "/sub"
+    write(a, b"x")
+    os.mkdir(sub)
+    fd = os.open(a, os.O_RDWR)
+    os.ftruncate(fd, 4096)
+    with mmap.mmap(fd, 4096) as m:
+        for i in range(50):
+            os.pwrite(fd, b"w", i)
+            changed(a, ("mtime", "ctime"))
+            os.ftruncate(fd, i + 1)
+            changed(a, ("mtime", "ctime"))
+            os.chmod(a, 0o600 + i % 8)
+            changed(a, ("ctime",))
+            os.setxattr(a, "user.x", b"%d" % i)
+            changed(a, ("ctime",))
+            os.link(a, b)
+            changed(a, ("ctime",))
+            changed(d, ("mtime", "ctime"))
+            os.rename(b, sub + "/c")
+            changed(a, ("ctime",))
+            changed(d, ("mtime", "ctime"))
+            changed(sub, ("mtime", "ctime"))
+            os.unlink(sub + "/c")
+            changed(a, ("ctime",))
+            changed(sub, ("mtime", "ctime"))
+            os.mkdir(sub + "/d")
+            changed(sub, ("mtime", "ctime"))
+            os.rmdir(sub + "/d")
+            changed(sub, ("mtime", "ctime"))
+            # A write through a map moves the times when the page is dirtied.
+            os.fsync(fd)
+            m[0] = i
+            changed(a, ("mtime", "ctime"))
+    os.close(fd)
+    # What fails changes nothing.
+    before = os.stat(sub), os.stat(a)
+    for failing in (lambda: os.rmdir(sub + "/none"), lambda: os.link(a, a),
+                    lambda: os.removexattr(a, "user.none"), lambda: os.rmdir(d)):
+        try:
+            failing()
+        except OSError:
+            continue
+        raise AssertionError("it did not fail")
+    after = os.stat(sub), os.stat(a)
+    assert [s.st_ctime_ns for s in before] == [s.st_ctime_ns for s in after]
+    # Who does not look gets the clock's ticks: the finer ones cost.
+    times = set()
+    for i in range(2000):
+        write(f"{d}/n{i % 10}", b"n")
+        if i % 100 == 0:
+            times.add(os.stat(f"{d}/n{i % 10}").st_ctime_ns)
+    assert len(times) > 1
+
+
+def multigrain_after(d):
+    """What was seen last is on disk, to the nanosecond."""
+    with open(d + "/seen") as f:
+        for line in f:
+            path, ns = line.split()
+            assert os.stat(f"{d}/{path}").st_ctime_ns == int(ns), path
+
+
+def multigrain_before(d):
+    multigrain(d)
+    with open(d + "/seen", "w") as f:
+        for path in ("a", "sub"):
+            print(path, os.stat(f"{d}/{path}").st_ctime_ns, file=f)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,12 @@ t "radius, groups, pages, fusion, like this" qu_op forms
 t "only what can be a hit is compared" qu_op plans
 t "budgets" qu_op budgets
 t "what is refused" qu_op wrong
+qu_prepared() { python3 "$suites/queries_prepared_ops.py" "$1" "$MNT" "$DISK1"; }
+t "a prepared filter lets in what it should, whatever changes" qu_prepared matches
+t "of many records only those are compared that a prepared filter lets in" qu_prepared many
+t "a prepared filter is in nobody's way" qu_prepared wrong
 t "vectors go with their files, for root and a stranger" python3 "$suites/queries_life_ops.py" changes "$MNT"
+t "a link moves while others search for it" python3 "$suites/queries_life_ops.py" moving_link "$MNT"
 t "rights and names change while others search" python3 "$suites/queries_life_ops.py" races "$MNT"
 # Keys of the hits, one to a word.
 qu_keys() { vexctl search "$MNT" --collection q --vector '[0,0]' --json "$@" | grep -o '"key":[0-9]*' | cut -d: -f2 | tr '\n' ' '; }

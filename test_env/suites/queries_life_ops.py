@@ -11,7 +11,7 @@ import struct
 import sys
 import time
 
-from queries_ops import SEED, compiled, request
+from queries_ops import SEED, compiled, keys, request
 from vectors_ops import collection, create, floats, item, make, ok, open_, puts
 
 STRANGER = 12345
@@ -300,6 +300,40 @@ def races(mnt):
                 os._exit(code)
         children.append(pid)
     assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 3
+
+
+def moving_link(mnt):
+    """A file of which one link always has the name that a filter asks for, another one each time."""
+    top = f"{mnt}/moving_link"
+    for d in (top, f"{top}/many", f"{top}/few"):
+        os.mkdir(d)
+    fd = make(f"{top}/many/0")
+    for n in range(1, 150):
+        os.link(f"{top}/many/0", f"{top}/many/{n}")
+    os.link(f"{top}/many/0", f"{top}/few/x0")
+    root = open_(mnt)
+    cid = create(root, "moving_link")
+    puts(fd, cid, [item(1, floats([1, 0, 0, 0]))])
+    pid = os.fork()
+    if pid == 0:
+        n = 0
+        while os.getppid() != 1:
+            os.link(f"{top}/few/x{n}", f"{top}/few/x{n + 1}")
+            os.unlink(f"{top}/few/x{n}")
+            n += 1
+            if n % 50 == 0:
+                time.sleep(.002)
+        os._exit(0)
+    missed, searches, end = 0, 0, time.time() + 4
+    try:
+        while time.time() < end:
+            answer = request(root, cid, [[1, 0, 0, 0]], 1, filter_=compiled(("name_glob", b"x*")))
+            missed += keys(answer) != [1]
+            searches += 1
+    finally:
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+    assert missed == 0, f"{missed} of {searches} searches missed it"
 
 
 if __name__ == "__main__":

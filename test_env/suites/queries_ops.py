@@ -190,6 +190,8 @@ class Corpus:
         self.cid = create(self.root, name)
         self.records, self.files = {}, {}
         self.dirs = {}
+        # Where directories are that were moved.
+        self.place = {}
         for d in ("", "/a", "/a/sub", "/b"):
             os.mkdir(self.top + d)
             fd = open_(self.top + d)
@@ -236,7 +238,7 @@ class Corpus:
     def best(self, query, expr=None, files=False, radius=None):
         """Keys of all hits in order."""
         base = os.path.basename(self.top)
-        dirs = {ino: base + d for d, (ino, _) in self.dirs.items()}
+        dirs = {ino: base + self.place.get(d, d) for d, (ino, _) in self.dirs.items()}
         slots = {r["key"]: r["slot"] for r in request(self.root, self.cid, [query], 4000)["lists"][0]}
         found = []
         for key, rec in self.records.items():
@@ -496,7 +498,7 @@ def wrong(mnt):
     bad(errno.EXDEV, 1, LIKE_FILE, like_fd=other)
     bad(errno.E2BIG, ef=65537)
     bad(errno.E2BIG, 1, FUSE, window=4097)
-    bad(errno.EINVAL, 1, 1 << 9)
+    bad(errno.EINVAL, 1, 1 << 30)
     bad(errno.EINVAL, cursors=struct.pack("<QIIQ", 0, 0, 4, 0))
     bad(errno.E2BIG, 1, GROUP, cursors=struct.pack("<QIIQ", 0, 0, 1, 1 << 40))
     keys_in = Program().op("field", 1).text("isin", struct.pack("<2Q", 1, 2))

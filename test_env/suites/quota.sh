@@ -80,6 +80,7 @@ t "usage is what stat says" q_calls usage
 t "limits of space" q_calls blocks
 t "limits of inodes" q_calls inodes
 t "periods of grace" q_calls grace
+t "who passes a limit is told by netlink" q_calls warnings
 t "owners and projects change" q_calls transfer
 t "several at a time share a limit" q_calls threads
 t "quotactl" q_calls control

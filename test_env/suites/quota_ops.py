@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import random
+import socket
 import struct
 import sys
 import time
@@ -289,6 +290,76 @@ def grace(d):
     quotactl(SETQUOTA, USER, d, 1000, struct.pack(DQBLK, 0, 0, 0, 0, 0, 0, end, 0, BTIME))
     assert get(d, USER, 1000).btime == end
     assert child(lambda: space(d + "/i", 2 * BLOCK), 1000) == 0
+
+
+class Warnings:
+    """What the kernel tells by netlink of owners who pass their limits."""
+
+    def __init__(self):
+        self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 16)
+        self.socket.bind((0, 0))
+        self.socket.settimeout(.5)
+        name = b"VFS_DQUOT\0"
+        attribute = struct.pack("=HH", 4 + len(name), 2) + name + bytes(-len(name) % 4)
+        body = struct.pack("=BBH", 3, 1, 0) + attribute  # CTRL_CMD_GETFAMILY by name
+        self.socket.send(struct.pack("=IHHII", 16 + len(body), 16, 1, 1, 0) + body)
+        family = self.attributes(self.socket.recv(65536)[20:])
+        group = self.attributes(self.attributes(family[7])[1])
+        self.socket.setsockopt(270, 1, struct.unpack("=I", group[2])[0])
+
+    @staticmethod
+    def attributes(data):
+        found, at = {}, 0
+        while at + 4 <= len(data):
+            n, kind = struct.unpack_from("=HH", data, at)
+            found[kind & 0x3FFF] = data[at + 4:at + n]
+            at += n + 3 & ~3
+        return found
+
+    def told(self):
+        """All that came: (type, owner, what)."""
+        out = []
+        while True:
+            try:
+                got = self.attributes(self.socket.recv(65536)[20:])
+            except TimeoutError:
+                return out
+            qtype, = struct.unpack("=I", got[1])
+            owner, = struct.unpack("=Q", got[2])
+            what, = struct.unpack("=I", got[3])
+            if not out or out[-1] != (qtype, owner, what):
+                out.append((qtype, owner, what))
+
+
+def warnings(d):
+    os.chmod(d, 0o777)
+    IHARD, BHARD, BLONG, BSOFT, BHARDBELOW, BSOFTBELOW = 1, 4, 5, 6, 9, 10
+    heard = Warnings()
+    quotactl(SETINFO, USER, d, 0, struct.pack(INFO, 1, 1, 0, 3))
+    limit(d, USER, 1000, bsoft=10 * BLOCK, bhard=20 * BLOCK, ihard=3)
+    assert child(lambda: space(d + "/f", 10 * BLOCK), 1000) == 0
+    assert heard.told() == []
+    assert child(lambda: space(d + "/g", 5 * BLOCK), 1000) == 0
+    assert heard.told() == [(USER, 1000, BSOFT)]
+    assert child(lambda: space(d + "/h", 6 * BLOCK), 1000) == errno.EDQUOT
+    told = heard.told()
+    assert told == [(USER, 1000, BHARD)], told
+    assert child(lambda: space(d + "/i", BLOCK), 1000) == errno.EDQUOT
+    assert (USER, 1000, IHARD) in heard.told()
+    # It got what there was; below the hard limit the time runs on.
+    os.unlink(d + "/h")
+    os.sync()
+    told = heard.told()
+    assert (USER, 1000, BHARDBELOW) in told and (USER, 1000, BSOFTBELOW) not in told, told
+    time.sleep(2.2)
+    assert child(lambda: space(d + "/g", 7 * BLOCK), 1000) == errno.EDQUOT
+    told = heard.told()
+    assert (USER, 1000, BLONG) in told, told
+    os.truncate(d + "/g", 0)
+    os.truncate(d + "/f", 5 * BLOCK)
+    os.sync()
+    told = heard.told()
+    assert (USER, 1000, BSOFTBELOW) in told and (USER, 1000, BSOFT) not in told, told
 
 
 def transfer(d):

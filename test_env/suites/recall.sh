@@ -13,5 +13,7 @@ if [ -e $rc_data/glove100_base.fvecs ]; then
 else
 	skip "recall of real vectors" "no ../shared/data beside the checkout"
 fi
+t "every type by every metric" python3 "$suites/index_ops.py" typed "$MNT"
+t "vexctl bench ann: figures, threads, filters" python3 "$suites/bench_ops.py" "$MNT" "$WORK"
 rc_clean() { umount "$MNT" && fsck.vexfs -n "$DISK1"; }
 t "the volume is clean in the end" rc_clean

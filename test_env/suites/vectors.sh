@@ -12,7 +12,8 @@ chmod 755 "$MNT"
 
 ve_clean() { umount "$MNT" && fsck.vexfs -n "$DISK1" && mount -t vexfs "$DISK1" "$MNT"; }
 
-t "all metrics and types against arithmetic" ve_op find
+t "all metrics and types against arithmetic" python3 "$suites/vectors_types_ops.py" find "$MNT"
+t "types take what they hold, and metrics what they compare" python3 "$suites/vectors_types_ops.py" types "$MNT"
 t "a batch reports item by item" ve_op batch_errors
 t "rights of another user" ve_op rights
 t "searches below a directory" ve_op scope
@@ -81,6 +82,38 @@ t "vexctl import and search, forms and formats" ve_forms
 fails "takes 4" "a vector of another dimension is refused with a reason" vexctl search "$MNT" --collection scope --vector '[1]'
 fails "not on a mounted VexFS" "a path elsewhere is refused with a reason" vexctl collection list /proc
 fails "there is no collection nothing" "a collection that is not there" vexctl search "$MNT" --collection nothing --vector '[1]'
+
+# Bytes and bits by the command line.
+ve_types() {
+	cd "$MNT"
+	printf 'one\ntwo\nthree\n' >typed
+	python3 - "$WORK" <<-'END'
+		import struct, sys
+		def npy(name, descr, shape, data):
+		    head = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}".encode()
+		    head += b" " * (117 - len(head)) + b"\n"
+		    with open(f"{sys.argv[1]}/{name}.npy", "wb") as f:
+		        f.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head + data)
+		npy("signed", "|i1", (3, 2), bytes([1, 128, 255, 127, 0, 0]))
+		npy("packed", "|u1", (3, 2), bytes([0xff, 0xf0, 0x00, 0x00, 0xf0, 0xf0]))
+	END
+	vexctl collection create "$MNT" signed --dim 2 --type int8 --metric l2
+	vexctl collection create "$MNT" packed --dim 12 --type binary
+	vexctl collection show "$MNT" packed | grep -q "12 x binary hamming"
+	vexctl import typed --collection signed --vectors "$WORK/signed.npy"
+	vexctl import typed --collection packed --vectors "$WORK/packed.npy"
+	vexctl get "$MNT" --collection signed --key 0 --json | grep -q '"vector":\[1.0,-128.0\]'
+	[ "$(vexctl search "$MNT" --collection signed --vector '[-1,126]' -k 1 --json)" = \
+		'{"query":0,"hits":[{"key":1,"path":"'"$MNT"'/typed","offset":4,"length":3,"score":1.0,"stale":false}]}' ]
+	vexctl search "$MNT" --collection packed --vectors "$WORK/packed.npy" -k 3 --json >"$WORK/found"
+	[ "$(grep -o '"key":[0-9]\|"score":[0-9.]*' "$WORK/found" | tr -d '\n')" = "$(
+		printf '"key":%s"score":%s.0' 0 0 2 4 1 12 1 0 2 8 0 12 2 0 0 4 1 8
+	)" ]
+	vexctl search "$MNT" --collection packed --like typed -k 1 | grep -q typed
+}
+t "vexctl import and search of bytes and bits" ve_types
+fails "hamming only" "binary vectors have one metric" vexctl collection create "$MNT" wrong --dim 2 --type binary --metric l2
+fails "is for --type binary only" "which is of no use to others" vexctl collection create "$MNT" wrong --dim 2 --metric hamming
 
 ve_meaning() {
 	mkdir -p "$MNT/doc"

@@ -166,10 +166,13 @@ fi
 exec 3> >(exec cat) && pid_out=$!
 exec 4> >(exec cat >&2) && pid_err=$!
 exec setpriv --pdeathsig KILL timeout -s KILL "$timeout" "${pin[@]}" \
-	"$VEXFS_SRC/test_env/in_tree.sh" --kill "${binds[@]}" --setenv TMPDIR=/tmp -- \
+	"$VEXFS_SRC/test_env/in_tree.sh" --kill "${binds[@]}" --setenv TMPDIR=/tmp/memory -- \
 	sh -c '
 		while [ "$1" != -- ]; do truncate -s "$2" "$1" || exit; shift 2; done
 		shift
+		# The memory of the machine, in large pages where the host has them, as a kernel maps its own.
+		mkdir -m 1777 /tmp/memory || exit
+		mount -t tmpfs -o mode=1777,huge=always tmpfs /tmp/memory 2>/dev/null || :
 		/run/uml/'"$flavour"'/linux "$@"
 		exit' sh "${sizes[@]}" -- "${args[@]}" \
 	>"$vm/console" 2>&1 </dev/null &

@@ -40,6 +40,7 @@ passed=0 failed=0 skipped=0
 	echo "VexFS tests of $(date -u +%FT%TZ), $(git describe --always --dirty 2>/dev/null || echo unknown)"
 	echo "$where"
 } | tee "$log"
+seed=$(vexfs_seed)
 # Real vectors with ground truth, beside the checkout where there are any.
 data=$VEXFS_SRC/../shared/data
 for section in "${sections[@]}"; do
@@ -52,7 +53,7 @@ for section in "${sections[@]}"; do
 	klog=$(mktemp)
 	"${runner[@]}" --disk 2G --disk 1G --memory 3G \
 		--timeout "$timeout" --kernel-log "$klog" "${options[@]}" "${share[@]}" \
-		--env "VEXFS_SEED=${VEXFS_SEED:-$(date +%s)}" --env "VEXFS_LONG=${VEXFS_LONG:-0}" \
+		--env "VEXFS_SEED=$seed" --env "VEXFS_LONG=${VEXFS_LONG:-0}" \
 		--env "VEXFS_ONLY=${VEXFS_ONLY:-}" -- \
 		/mnt/vexfs-src/test_env/test_module.sh "$section" 2>&1 | tee "$out" |
 		sed -u '/^[0-9]* passed, [0-9]* failed, [0-9]* skipped$/d' | tee -a "$log" ||
