@@ -34,7 +34,9 @@ const CREDITS: usize = credits::TRUNCATE + credits::ORPHAN + credits::INODE;
 /// # Errors
 ///
 /// ENOSPC cannot happen on the way down. After EIO or ENOMEM on the way down the file has its new
-/// size, but not all blocks may be free: the next growth, unlink or mount finishes.
+/// size, but not all blocks may be free: the next growth, unlink or mount finishes. A cut that could
+/// not even begin is begun by the next growth; unless the inode is dropped first, and has its old
+/// size again.
 ///
 /// # Context
 ///
@@ -75,6 +77,9 @@ pub(crate) fn setsize(vi: &VexInode, new: u64) -> Result {
     let disk = vi.disk_size();
     if new > disk && (zeroed || old != disk) {
         vi.write_and_wait(disk, new - 1)?;
+    }
+    if new < old {
+        vi.data().set_trim(true);
     }
     if !settled(vi, || cut(vi, old, new))? {
         finish(vi)?;
@@ -173,8 +178,12 @@ fn begin_cut(vi: &VexInode, t: &mut Handle, core: &mut Inode, beyond: Option<u64
 pub(crate) fn finish(vi: &VexInode) -> Result {
     // Whose completion would make blocks beyond the end part of the file.
     vi.wait_for_direct_io();
-    let first = vi.size().div_ceil(BLOCK);
+    let (size, disk) = (vi.size(), vi.disk_size());
+    let first = size.div_ceil(BLOCK);
     delay::forget_from(vi, first);
+    if disk > size && settled(vi, || cut(vi, disk, size))? {
+        return Ok(());
+    }
     while !settled(vi, || finish_step(vi, first))? {}
     vi.data().set_trim(false);
     Ok(())
