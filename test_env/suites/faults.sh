@@ -42,14 +42,28 @@ fl_written() { # PERCENT
 	fl_new
 	mount -t vexfs "$DISK1" "$MNT"
 	fl_rate "$1"
+	# Counted down at each refusal.
+	echo 1000000 >$fl_dir/times
 	trap 'echo 0 >$fl_dir/probability' EXIT
 	python3 "$suites/faults_ops.py" written "$MNT" "$VEXFS_SEED"
 	echo 0 >$fl_dir/probability
+	[ "$(cat $fl_dir/times)" -lt 999900 ]
 	umount "$MNT"
 	fsck.vexfs -n "$DISK1"
 	mount -t vexfs "$DISK1" "$MNT"
 	python3 "$suites/faults_ops.py" same "$MNT" "$VEXFS_SEED"
 	umount "$MNT"
+}
+# A cut that fails in the middle is ended before the file grows over what is left.
+fl_cut() { # PERCENT
+	fl_new
+	mount -t vexfs "$DISK1" "$MNT"
+	fl_rate "$1"
+	trap 'echo 0 >$fl_dir/probability' EXIT
+	python3 "$suites/faults_ops.py" cut "$MNT" "$VEXFS_SEED"
+	echo 0 >$fl_dir/probability
+	umount "$MNT"
+	fsck.vexfs -n "$DISK1"
 }
 # Mounting and unmounting, too: to the end, or not at all.
 fl_mounts() {
@@ -73,6 +87,7 @@ if [ -e $fl_dir ]; then
 	t "calls, one allocation in fifty refused" fl_calls 2 $((VEXFS_LONG ? 120 : 10))
 	t "calls, one allocation in five refused" fl_calls 20 $((VEXFS_LONG ? 60 : 5))
 	t "what was written is written back, one allocation in five refused" fl_written 20
+	t "a cut that is refused, one allocation in five refused" fl_cut 20
 	t "mounts" fl_mounts $((VEXFS_LONG ? 300 : 8))
 else
 	skip "memory that is refused" "this kernel cannot refuse any"

@@ -5,6 +5,7 @@
 faults_ops.py DIR SECONDS SEED     calls of all sorts
 faults_ops.py written DIR SEED     files that are written back meanwhile
 faults_ops.py same DIR SEED        those files are as they were written
+faults_ops.py cut DIR SEED         files that are cut, and grow again
 faults_ops.py mount DEVICE DIR     status 1 when that is refused
 """
 import ctypes
@@ -163,7 +164,6 @@ def calls(top, seconds, seed):
             refused += e.errno == errno.ENOMEM
             done += e.errno != errno.ENOMEM
             if e.errno not in ALLOWED:
-                refuse(False)
                 raise
         finally:
             refuse(False)
@@ -183,7 +183,6 @@ def files(top, seed):
 
 def written(top, seed):
     """What write() took is not lost because there was no memory when it was written back."""
-    refused = 0
     for name, pieces in files(top, seed):
         fd = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
         for at, data in pieces:
@@ -194,16 +193,13 @@ def written(top, seed):
                 os.fsync(fd)
                 break
             except MemoryError:
-                refused += 1
+                pass
             except OSError as e:
-                refused += 1
                 if e.errno != errno.ENOMEM:
-                    refuse(False)
                     raise
             finally:
                 refuse(False)
         os.close(fd)
-    print(f"{refused} calls refused")
 
 
 def same(top, seed):
@@ -214,6 +210,37 @@ def same(top, seed):
         with open(name, "rb") as f:
             if f.read() != want:
                 sys.exit(f"{name}: not what was written")
+
+
+def cut(top, seed):
+    """What a refused truncate() leaves behind the end of file does not come back."""
+    rng = random.Random(seed)
+    refused = 0
+    for i in range(300):
+        data = rng.randbytes(1 << 16)
+        size = rng.randrange(len(data))
+        fd = os.open(f"{top}/cut{i}", os.O_CREAT | os.O_EXCL | os.O_RDWR)
+        os.pwrite(fd, data, 0)
+        os.fsync(fd)
+        refuse(True)
+        try:
+            os.ftruncate(fd, size)
+        except (MemoryError, OSError) as e:
+            if not isinstance(e, MemoryError) and e.errno != errno.ENOMEM:
+                raise
+            refused += 1
+        finally:
+            refuse(False)
+        size = os.fstat(fd).st_size
+        os.ftruncate(fd, 1 << 17)
+        os.fsync(fd)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        if os.pread(fd, 1 << 17, 0) != data[:size] + bytes((1 << 17) - size):
+            sys.exit(f"{top}/cut{i}: {size} bytes, then zeroes are not what it holds")
+        os.close(fd)
+    print(f"{refused} of 300 cuts refused")
+    if not 0 < refused < 300:
+        sys.exit("nothing was refused, or everything")
 
 
 def mount(device, top):
@@ -234,6 +261,8 @@ if __name__ == "__main__":
         mount(sys.argv[2], sys.argv[3])
     elif sys.argv[1] == "written":
         written(sys.argv[2], int(sys.argv[3]))
+    elif sys.argv[1] == "cut":
+        cut(sys.argv[2], int(sys.argv[3]))
     elif sys.argv[1] == "same":
         same(sys.argv[2], int(sys.argv[3]))
     else:
