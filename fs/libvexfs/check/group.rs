@@ -32,6 +32,7 @@ impl<S: Store> Checker<'_, S> {
     /// Learns which inodes there are. What is wrong on the way is said when groups are visited.
     pub(super) fn load_chunks(&mut self) -> Result {
         let g = self.sb.geometry;
+        self.chunks.clear();
         for group in 0..g.group_count {
             let bno = g.header(group);
             let Ok(block) = self.store.read(bno) else {

@@ -6,7 +6,7 @@
 //! `VEXFS_CASES` says how many kinds of damage, `VEXFS_SEED` with which seed to begin.
 
 use crate::check_store;
-use crate::mend::{contents, damage, every_case, mend, open_store};
+use crate::mend::{contents, damage, every_case, hits, mend, open_store};
 use crate::sample::Sample;
 use std::collections::{BTreeMap, BTreeSet};
 use vexfs::crash::{Random, Recorder};
@@ -40,7 +40,7 @@ fn one_case(
 ) -> Result<(), String> {
     let mut random = Random::new(case);
     let damaged = s.disk.clone();
-    let touched: BTreeSet<u64> = damage(s, used, &damaged, &mut random);
+    let touched: BTreeSet<u64> = damage(s, used, &damaged, &mut random, hits());
     let whole = Recorder::new(damaged);
     repair(&whole);
     for _ in 0..CUTS {

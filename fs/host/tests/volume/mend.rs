@@ -39,6 +39,11 @@ pub fn open_store<D: Disk>(disk: D, sb: &Superblock) -> FileStore<D> {
     FileStore::new(disk, sb.csum_seed, Log::new(journal).unwrap())
 }
 
+/// How many blocks at most are hit.
+pub fn hits() -> u64 {
+    number("VEXFS_HITS", 4)
+}
+
 /// Repairs without asking, with what was said.
 pub fn mend<D: Disk>(store: &FileStore<D>, sb: &Superblock) -> (Repaired, Vec<String>) {
     let mut found = Found::default();
@@ -116,8 +121,14 @@ fn hit(s: &Sample, bno: u64, at: usize, len: usize) -> Vec<u64> {
     Vec::new()
 }
 
-/// Changes a few bytes of some metadata; returns the inodes that it hits.
-pub fn damage(s: &Sample, used: &[u64], disk: &MemoryDisk, random: &mut Random) -> BTreeSet<u64> {
+/// Changes a few bytes of each of some blocks of metadata, `most` of them; returns the inodes that it hits.
+pub fn damage(
+    s: &Sample,
+    used: &[u64],
+    disk: &MemoryDisk,
+    random: &mut Random,
+    most: u64,
+) -> BTreeSet<u64> {
     let mut touched = BTreeSet::new();
     let geometry = &s.sb.geometry;
     let mut superblocks: BTreeSet<u64> = geometry
@@ -125,7 +136,7 @@ pub fn damage(s: &Sample, used: &[u64], disk: &MemoryDisk, random: &mut Random) 
         .map(|group| geometry.group_start(group))
         .chain([0])
         .collect();
-    for _ in 0..1 + random.below(number("VEXFS_HITS", 4)) {
+    for _ in 0..1 + random.below(most) {
         let bno = used[random.below(used.len() as u64) as usize];
         // One of them is left: without any there is nothing to go by.
         if superblocks.contains(&bno) && superblocks.len() == 1 {
@@ -216,8 +227,26 @@ fn one_case(
 ) -> Result<(), String> {
     let mut random = Random::new(case);
     let disk = s.disk.clone();
-    let touched = damage(s, used, &disk, &mut random);
+    let touched = damage(s, used, &disk, &mut random, hits());
     put_right(&disk, before, &touched)
+}
+
+/// So much that chunks of inodes are looked up in many rounds.
+#[test]
+fn heavy_damage_is_put_right() {
+    kernel::print::set_level(0);
+    let s = sample(20);
+    let used = metadata(&s);
+    let before = {
+        let fs = s.open();
+        contents(&fs, fs.store.disk())
+    };
+    for case in [80, 379] {
+        let disk = s.disk.clone();
+        let touched = damage(&s, &used, &disk, &mut Random::new(case), 40);
+        let result = put_right(&disk, &before, &touched);
+        assert!(result.is_ok(), "seed {case}: {}", result.unwrap_err());
+    }
 }
 
 /// Repairs a disk as `fsck -y` does; what damage did not touch must be as it was before.
