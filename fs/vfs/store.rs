@@ -252,11 +252,22 @@ impl Store {
         let block = unsafe { Block::read(self.0.sb, bno) }.inspect_err(|_| {
             self.complain(bno, "cannot be read");
         })?;
+        self.verified(block)
+    }
+
+    /// A block, if its seal is right.
+    fn verified(&self, block: Block) -> Result<Block> {
         if !block.verify(self.0.seed) {
-            self.complain(bno, "has a wrong checksum");
+            self.complain(block.number(), "has a wrong checksum");
             return Err(euclean());
         }
         Ok(block)
+    }
+
+    /// A block that need not come from the medium. Its seal may not have been verified yet.
+    fn cached(&self, bno: u64) -> Option<Block> {
+        // SAFETY: By the device's invariant.
+        unsafe { Block::cached(self.0.sb, bno) }.filter(Block::is_read)
     }
 
     /// Reads a block that many will want.
@@ -305,17 +316,30 @@ impl journal::Store for Store {
         self.read_hot_block(bno)
     }
 
-    fn read_at(&self, bno: u64, off: usize, buf: &mut [u8]) -> Result {
-        if !in_body(off, buf.len()) {
+    fn read_shared(
+        &self,
+        bno: u64,
+        ranges: &mut [(usize, &mut [u8])],
+        missing: impl FnOnce(),
+    ) -> Result {
+        if ranges.iter().any(|(off, buf)| !in_body(*off, buf.len())) {
             return Err(EINVAL);
         }
-        let block = self.read_block(bno)?;
-        let lock = self.range_lock(bno).ok_or(EINVAL)?.lock();
-        // SAFETY: The range lies in the body, as checked above. Whoever writes to this block does
-        // it in `write_at`, under the same lock.
-        unsafe {
-            core::ptr::copy_nonoverlapping(block.body().add(off), buf.as_mut_ptr(), buf.len())
+        let block = match self.cached(bno) {
+            Some(block) => self.verified(block)?,
+            None => {
+                missing();
+                self.read_block(bno)?
+            }
         };
+        let lock = self.range_lock(bno).ok_or(EINVAL)?.lock();
+        for (off, buf) in ranges {
+            // SAFETY: The range lies in the body, as checked above. Whoever writes to this block
+            // does it in `write_at`, under the same lock.
+            unsafe {
+                core::ptr::copy_nonoverlapping(block.body().add(*off), buf.as_mut_ptr(), buf.len())
+            };
+        }
         drop(lock);
         Ok(())
     }
@@ -339,8 +363,7 @@ impl journal::Store for Store {
     }
 
     fn is_cached(&self, bno: u64) -> bool {
-        // SAFETY: By the device's invariant.
-        unsafe { Block::cached(self.0.sb, bno) }.is_some_and(|block| block.is_read())
+        self.cached(bno).is_some()
     }
 
     fn begin(&self, credits: usize) -> Result<Handle> {

@@ -213,10 +213,17 @@ impl Store for MemoryStore {
         self.get(bno)
     }
 
-    fn read_at(&self, bno: u64, off: usize, buf: &mut [u8]) -> Result {
+    fn read_shared(
+        &self,
+        bno: u64,
+        ranges: &mut [(usize, &mut [u8])],
+        _missing: impl FnOnce(),
+    ) -> Result {
         let block = self.get(bno)?;
         let data = block.data();
-        buf.copy_from_slice(data.get(off..off + buf.len()).ok_or(EINVAL)?);
+        for (off, buf) in ranges {
+            buf.copy_from_slice(data.get(*off..*off + buf.len()).ok_or(EINVAL)?);
+        }
         Ok(())
     }
 

@@ -81,21 +81,20 @@ impl<S: Store> Fs<S> {
         if self.geometry().group_of(bno).is_none() {
             return Err(estale());
         }
-        let cached = self.store.is_cached(bno);
-        if !cached {
+        let (mut header, mut slot) = ([0; BLOCK_HEADER], [0; INODE_SIZE]);
+        let ranges = &mut [(0, &mut header[..]), (at, &mut slot[..])];
+        let mut cached = true;
+        self.store.read_shared(bno, ranges, || {
             // Inodes of one chunk were made together, and are looked at together; mostly the first
             // of them first, and then this is all of the chunk, in one go.
+            cached = false;
             self.store.readahead(bno..bno + CHUNK_BLOCKS);
-        }
-        let mut header = [0; BLOCK_HEADER];
-        self.store.read_at(bno, 0, &mut header)?;
+        })?;
         // A handle from outside may name any block: that it is no inode block is no damage.
         let chunk = parse_block_header(&header, bno).map_err(|_| estale())?;
         if !cached {
             self.store.readahead(chunk..bno);
         }
-        let mut slot = [0; INODE_SIZE];
-        self.store.read_at(bno, at, &mut slot)?;
         Inode::parse(&slot, ino).map_err(|e| match e {
             e if e == estale() => e,
             _ => damaged(ino, bno, "an inode contradicts itself"),

@@ -80,8 +80,23 @@ pub trait Store: Sized {
         self.read(bno)
     }
 
-    /// Copies a range of the body of a shared (inode) block out, under the buffer's lock.
-    fn read_at(&self, bno: u64, off: usize, buf: &mut [u8]) -> Result;
+    /// Copies ranges of the body of a shared (inode) block out, under the buffer's lock. `missing` is
+    /// called first if the block has to come from the medium.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::read`], and `EINVAL` if a range does not lie in the body.
+    fn read_shared(
+        &self,
+        bno: u64,
+        ranges: &mut [(usize, &mut [u8])],
+        missing: impl FnOnce(),
+    ) -> Result;
+
+    /// [`Store::read_shared`] of one range.
+    fn read_at(&self, bno: u64, off: usize, buf: &mut [u8]) -> Result {
+        self.read_shared(bno, &mut [(off, buf)], || {})
+    }
 
     /// Starts reading blocks that will be wanted soon. Numbers may be wrong: nothing comes of those.
     fn readahead(&self, bnos: impl Iterator<Item = u64>);

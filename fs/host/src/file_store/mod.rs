@@ -16,7 +16,7 @@ use crate::libvexfs::errno::euclean;
 use crate::libvexfs::format::inode::Time;
 use crate::libvexfs::journal::host::log::Change;
 use crate::libvexfs::journal::host::{Disk, Log};
-use crate::libvexfs::journal::{Store, Tid, BLOCK_SIZE, BODY_SIZE, SEAL_SIZE};
+use crate::libvexfs::journal::{Store, Tid, BLOCK_SIZE, SEAL_SIZE};
 use buffer::Buffer;
 use kernel::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -307,13 +307,18 @@ impl<D: Disk> Store for FileStore<D> {
         self.inner.get(&mut state, bno).map(FileBlock::new)
     }
 
-    fn read_at(&self, bno: u64, off: usize, buf: &mut [u8]) -> Result {
+    fn read_shared(
+        &self,
+        bno: u64,
+        ranges: &mut [(usize, &mut [u8])],
+        _missing: impl FnOnce(),
+    ) -> Result {
         let block = self.read(bno)?;
-        let from = off
-            .checked_add(buf.len())
-            .filter(|end| *end <= BODY_SIZE)
-            .ok_or(EINVAL)?;
-        buf.copy_from_slice(&block.body()[off..from]);
+        let body = block.body();
+        for (off, buf) in ranges {
+            let end = off.checked_add(buf.len()).ok_or(EINVAL)?;
+            buf.copy_from_slice(body.get(*off..end).ok_or(EINVAL)?);
+        }
         Ok(())
     }
 
