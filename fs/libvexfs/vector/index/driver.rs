@@ -23,7 +23,7 @@ use kernel::prelude::*;
 
 /// Nodes that are refined for each one that was taken out: recall stays then, however often all of
 /// them change.
-const REFINES: u32 = 3;
+const REFINES: u32 = 6;
 
 /// What a driver asks about the records.
 pub trait Source {
