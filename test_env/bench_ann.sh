@@ -20,7 +20,7 @@ set -euo pipefail
 . "$(dirname -- "$0")/lib.sh"
 
 rounds=5 peers="" parts=sets,window,filters sets=text384,glove100 report=$VEXFS_SRC/test_results/ann
-queries=1000 notes=""
+queries=200 notes=""
 while [ $# -gt 0 ]; do
 	case $1 in
 	--rounds) rounds=$2 && shift 2 ;;
