@@ -212,7 +212,7 @@ def main():
     out.append(
         "One thread each, recall@10, queries a second. Those of a table took turns in one run, "
         f"{rounds} passes over 1,000 queries; rates are medians of passes, of the time that\n"
-        "a process had a processor: the machine had other work too. VexFS is `vexctl bench ann "
+        "a process had a processor. VexFS is `vexctl bench ann "
         "--image`: the code of the module on the host, over a file system in an image, from the cache.\n"
         "Single queries of the others pay for a call from Python, batches do not; qdrant-edge and pgvector take no "
         "batches.\nThe spread is that between the slowest and the quickest pass, at the setting in the middle."
