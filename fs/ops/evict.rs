@@ -65,6 +65,7 @@ pub(crate) fn cut(inode: &VexInode) -> Result {
         drop(core);
         t.stop()?;
         if done {
+            inode.data().set_trim(false);
             return Ok(());
         }
         sched::yield_if_needed();

@@ -7,7 +7,7 @@
 //! of the directories by number, then those of the other inodes by number. The depth that lockdep
 //! is told counts up in that order.
 
-use super::{fileattr, room};
+use super::{fileattr, room, truncate};
 use crate::libvexfs::{
     credits,
     dir::NAME_MAX,
@@ -216,8 +216,11 @@ pub(crate) fn link(old: &Dentry, dir: &VexInode, dentry: &Dentry) -> Result {
     fileattr::check_project(dir, target)?;
     let (mount, fs) = (dir.mount(), dir.fs());
     if target.nlink() == 0 {
-        // The record that goes with the first link stands for the room, too.
+        // The record that goes with the first link stands for the room, and for what a cut left, too.
         mount.judge(room::give_back(target))?;
+        if target.data().needs_trim() {
+            mount.judge(truncate::finish(target))?;
+        }
     }
     let done = mount.with_space(|| {
         let now = dir.now().max(target.now());

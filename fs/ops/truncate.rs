@@ -67,6 +67,9 @@ pub(crate) fn setsize(vi: &VexInode, new: u64) -> Result {
     } else {
         false
     };
+    if new < old {
+        vi.data().set_trim(true);
+    }
     // Sets the size in core and drops the folios behind it. Folio locks come before handles, so
     // this is done outside of any transaction; from here on nobody sees the old size.
     vi.truncate_pagecache(new);
@@ -77,9 +80,6 @@ pub(crate) fn setsize(vi: &VexInode, new: u64) -> Result {
     let disk = vi.disk_size();
     if new > disk && (zeroed || old != disk) {
         vi.write_and_wait(disk, new - 1)?;
-    }
-    if new < old {
-        vi.data().set_trim(true);
     }
     if !settled(vi, || cut(vi, old, new))? {
         finish(vi)?;

@@ -124,8 +124,9 @@ impl VexInode {
         time(now.tv_sec, now.tv_nsec)
     }
 
-    /// Shows the VFS what libvexfs changed: links, blocks, flags, and the times.
+    /// Shows the VFS what libvexfs changed and logged: links, blocks, flags, and the times.
     pub(crate) fn show(&self, core: &Core) {
+        self.unlogged.store(false, Ordering::Relaxed);
         self.show_times(core);
         let raw = self.as_ptr();
         // SAFETY: The inode lives.
@@ -174,9 +175,13 @@ impl VexInode {
     }
 
     /// Brings the core up to date with what the VFS is ahead in. Call it before an operation that
-    /// changes the core and logs the inode.
+    /// changes the core and logs the inode. Should that fail, the core is still to be logged.
     pub(crate) fn store_attributes(&self, core: &mut Core) {
-        Attributes::of_vfs(self).store(core);
+        let now = Attributes::of_vfs(self);
+        if now != Attributes::of_core(core) {
+            now.store(core);
+            self.unlogged.store(true, Ordering::Relaxed);
+        }
     }
 
     /// What the caller is told of the file through a mount with this map of owners.
@@ -233,7 +238,8 @@ impl VexInode {
         }
         {
             let core = self.core().read();
-            if core.ino == 0 || Attributes::of_core(&core) == Attributes::of_vfs(self) {
+            let same = Attributes::of_core(&core) == Attributes::of_vfs(self);
+            if core.ino == 0 || (same && !self.unlogged.load(Ordering::Relaxed)) {
                 return Ok(());
             }
         }
@@ -246,6 +252,7 @@ impl VexInode {
             old.store(&mut core);
             return Err(e);
         }
+        self.unlogged.store(false, Ordering::Relaxed);
         self.data().note(t.tid(), false);
         drop(core);
         t.stop()

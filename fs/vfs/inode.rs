@@ -19,7 +19,7 @@ use super::{
 use crate::libvexfs::{
     errno::estale,
     extent::Delayed,
-    format::inode::{ROOT_LEN, S_IFDIR, S_IFMT, S_IFREG},
+    format::inode::{ROOT_LEN, STATE_ORPHAN, S_IFDIR, S_IFMT, S_IFREG},
     format::Time,
     journal::Tid,
     Fs, Inode as Core,
@@ -27,7 +27,7 @@ use crate::libvexfs::{
 use core::{
     ops::Deref,
     ptr::NonNull,
-    sync::atomic::{AtomicPtr, AtomicU32, Ordering},
+    sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering},
 };
 use kernel::{prelude::*, types::Opaque};
 
@@ -41,6 +41,7 @@ pub(crate) struct VexInode {
     core: PinnedRwSemaphore<Locked>,
     data: DataState,
     pub(super) link_changes: AtomicU32,
+    pub(super) unlogged: AtomicBool,
     raw: Opaque<bindings::inode>,
 }
 
@@ -248,6 +249,9 @@ impl VexInode {
         }
         self.set_size(core.size);
         self.show(&core);
+        // A cut that did not come to its end.
+        self.data
+            .set_trim(core.state & STATE_ORPHAN != 0 && core.nlink != 0);
         // SAFETY: As above.
         unsafe { super::tables::set_ops(raw, core.mode, core.rdev) };
         self.core.write().core = core;
@@ -578,6 +582,7 @@ pub(super) unsafe extern "C" fn alloc_inode(
         PinnedRwSemaphore::init(&raw mut (*object).core, blank);
         DataState::init(&raw mut (*object).data);
         (&raw mut (*object).link_changes).write(AtomicU32::new(0));
+        (&raw mut (*object).unlogged).write(AtomicBool::new(false));
         Opaque::cast_into(&raw const (*object).raw)
     }
 }

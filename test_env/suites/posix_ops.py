@@ -443,14 +443,17 @@ def leases(d):
 
 
 def lazytime(d):
-    """Times that only memory has reach the disk with fsync, and at the end."""
-    for name in ("synced", "left"):
+    """Times that only memory has reach the disk with fsync, and at the end; a change that is refused
+    does not take them along."""
+    for name in ("synced", "left", "refused"):
         write(f"{d}/{name}", b"x")
     os.sync()
-    for name in ("synced", "left"):
+    for name in ("synced", "left", "refused"):
         os.utime(f"{d}/{name}", (10**9, 10**9))
         fd = os.open(f"{d}/{name}", os.O_RDONLY)
         os.read(fd, 1)
+        if name == "refused":
+            fails(errno.ENODATA, os.removexattr, fd, "user.none")
         if name == "synced":
             os.fsync(fd)
         os.close(fd)
@@ -459,8 +462,9 @@ def lazytime(d):
 
 def lazytime_after(d):
     assert os.stat(d + "/synced").st_atime > 1.5e9
-    assert os.stat(d + "/left").st_atime > 1.5e9
-    assert os.stat(d + "/left").st_mtime == 10**9
+    for name in ("left", "refused"):
+        assert os.stat(f"{d}/{name}").st_atime > 1.5e9, name
+        assert os.stat(f"{d}/{name}").st_mtime == 10**9, name
 
 
 def multigrain(d):
