@@ -327,7 +327,11 @@ pub(crate) fn reconfigure(
         if mount.sb().stopped_writing() {
             return Ok(());
         }
-        stop_writing(mount)?;
+        if let Err(e) = stop_writing(mount) {
+            mount.set_writing(true);
+            let _ = mount.judge(mount.vectors.start(mount));
+            return Err(e);
+        }
         return mount.fs.store.flush_journal();
     }
     mount.check_running()?;
@@ -336,7 +340,10 @@ pub(crate) fn reconfigure(
         return Err(EROFS);
     }
     thaw();
-    start_writing(mount, false)
+    start_writing(mount, false).inspect_err(|_| {
+        mount.vectors.stop();
+        mount.set_writing(false);
+    })
 }
 
 /// Makes everything durable that was changed before; without `wait` only starts to.

@@ -321,10 +321,15 @@ unsafe extern "C" fn context_reconfigure(fc: *mut bindings::fs_context) -> c_int
             return synced;
         }
     }
+    let was_read_only = sb.mounted_read_only();
     let result = mount::reconfigure(mount, read_only, request.norecovery, &|| {
         // SAFETY: The super block is locked; cleaning up orphans needs it writable.
         unsafe { (*sb.as_ptr()).s_flags &= !(SB_RDONLY as c_ulong) };
     });
+    if result.is_err() && was_read_only {
+        // SAFETY: As above. The VFS keeps writers out until this is over.
+        unsafe { (*sb.as_ptr()).s_flags |= SB_RDONLY as c_ulong };
+    }
     if result.is_ok() {
         if let Some(errors) = request.errors {
             mount.set_on_error(errors);
