@@ -251,7 +251,15 @@ pub(super) fn allocate_once(vi: &VexInode, want: &Want, ahead: u64) -> Result<Ex
             true
         }
         Kind::Elsewhere => return Err(enodata()),
-        _ => false,
+        Kind::Delayed => false,
+        // What has its place may be delayed still, if there was no memory to cut a run in two. At the
+        // start of a run that needs none.
+        Kind::Written(_) | Kind::Unwritten(_) => {
+            fs.undelay(delayed, seen.first, seen.first + seen.count);
+            vi.data().set_delayed(delayed.blocks());
+            vi.show_blocks(core);
+            false
+        }
     };
     let mut extent = seen;
     if taken {
