@@ -58,7 +58,7 @@ impl Group {
 /// All groups, by number. More may come, none goes: so whoever looks needs no lock.
 ///
 /// Chunk *i* has room for 2^*i* groups: those from 2^*i* - 1 on.
-pub(crate) struct Groups(KVec<SetOnce<KVec<SetOnce<Group>>>>);
+pub(crate) struct Groups(KVec<SetOnce<KVVec<SetOnce<Group>>>>);
 
 impl Groups {
     const CHUNKS: usize = 32;
@@ -88,23 +88,37 @@ impl Groups {
         self.0.get(chunk)?.as_ref()?.get(index)?.as_ref()
     }
 
-    /// Adds group `number`. One caller at a time.
+    /// Makes room for group `number`. One caller at a time.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`; `EUCLEAN` if it is there.
-    pub(crate) fn add(&self, number: u32, group: Group) -> Result {
-        let (chunk, index) = Self::place(number);
+    /// `ENOMEM`.
+    pub(crate) fn reserve(&self, number: u32) -> Result {
+        let (chunk, _) = Self::place(number);
         let slot = self.0.get(chunk).ok_or_else(euclean)?;
         if slot.as_ref().is_none() {
             let room = 1 << chunk;
-            let mut groups = KVec::with_capacity(room, GFP_KERNEL)?;
+            let mut groups = KVVec::with_capacity(room, GFP_KERNEL)?;
             for _ in 0..room {
                 groups.push(SetOnce::new(), GFP_KERNEL)?;
             }
             slot.populate(groups);
         }
-        let place = slot.as_ref().and_then(|groups| groups.get(index));
+        Ok(())
+    }
+
+    /// Adds group `number`. One caller at a time.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` unless there is room for it; `EUCLEAN` if it is there.
+    pub(crate) fn add(&self, number: u32, group: Group) -> Result {
+        self.reserve(number)?;
+        let (chunk, index) = Self::place(number);
+        let place = self
+            .0
+            .get(chunk)
+            .and_then(|groups| groups.as_ref()?.get(index));
         match place {
             Some(place) if place.populate(group) => Ok(()),
             _ => Err(euclean()),

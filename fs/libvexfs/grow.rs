@@ -129,6 +129,8 @@ impl<S: Store> Fs<S> {
     /// Adds a group at the end.
     fn add_group(&self, t: &mut S::Trans, to: &Geometry, number: u32) -> Result {
         let new = to.covering(to.block_count.min(to.group_start(number) + to.group_blocks));
+        // Memory that is refused behind the first change would abort the journal.
+        self.groups.reserve(number)?;
         let header = create_group::<S>(t, &new, number, 0)?;
         let free = header.free_blocks;
         // A step that failed may have added it.
