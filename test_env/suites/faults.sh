@@ -83,11 +83,50 @@ fl_mounts() {
 	fsck.vexfs -n "$DISK1"
 }
 
+# A remount is made, or everything is as before: what is written reaches the disk, and the volume is clean
+# in the end.
+fl_remounts() { # TIMES
+	local i how=rw refused=0
+	fl_new
+	mount -t vexfs "$DISK1" "$MNT"
+	trap 'echo 0 >$fl_dir/probability' EXIT
+	for i in $(seq "$1"); do
+		[ $how = rw ] && how=ro || how=rw
+		fl_rate 10
+		while ! python3 "$suites/faults_ops.py" remount "$MNT" $how; do
+			refused=$((refused + 1))
+			if [ $how = ro ]; then
+				grep " $MNT vexfs rw" /proc/mounts >/dev/null
+				echo "$i" >"$MNT/still"
+			else
+				grep " $MNT vexfs ro" /proc/mounts >/dev/null
+				not touch "$MNT/yet"
+			fi
+		done
+		echo 0 >$fl_dir/probability
+		grep " $MNT vexfs $how" /proc/mounts >/dev/null
+		# What is written to says that it was not unmounted.
+		if [ $how = ro ]; then
+			vexctl debug "$DISK1" superblock | grep -w clean >/dev/null
+		else
+			echo "$i" >"$MNT/file"
+			not grep -w clean <(vexctl debug "$DISK1" superblock)
+		fi
+	done
+	echo "$refused refused"
+	[ $refused -gt 0 ]
+	mount -o remount,rw "$MNT"
+	umount "$MNT"
+	vexctl debug "$DISK1" superblock | grep -w clean
+	fsck.vexfs -n "$DISK1"
+}
+
 if [ -e $fl_dir ]; then
 	t "calls, one allocation in fifty refused" fl_calls 2 $((VEXFS_LONG ? 120 : 10))
 	t "calls, one allocation in five refused" fl_calls 20 $((VEXFS_LONG ? 60 : 5))
 	t "what was written is written back, one allocation in five refused" fl_written 20
 	t "a cut that is refused, one allocation in five refused" fl_cut 20
+	t "remounts" fl_remounts $((VEXFS_LONG ? 200 : 24))
 	t "mounts" fl_mounts $((VEXFS_LONG ? 300 : 8))
 else
 	skip "memory that is refused" "this kernel cannot refuse any"

@@ -7,6 +7,7 @@ faults_ops.py written DIR SEED     files that are written back meanwhile
 faults_ops.py same DIR SEED        those files are as they were written
 faults_ops.py cut DIR SEED         files that are cut, and grow again
 faults_ops.py mount DEVICE DIR     status 1 when that is refused
+faults_ops.py remount DIR ro|rw    the same
 """
 import ctypes
 import errno
@@ -23,6 +24,8 @@ ALLOWED = {errno.ENOMEM, errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY, errno.EISD
            errno.EINVAL, errno.ENODATA, errno.ENOSPC, errno.EXDEV, errno.ESTALE, errno.EPERM,
            errno.ENAMETOOLONG}
 
+
+MS_RDONLY, MS_REMOUNT = 1, 32
 
 # Open beforehand: to open it again would be refused, too.
 SWITCH = os.open("/proc/self/make-it-fail", os.O_WRONLY)
@@ -213,15 +216,24 @@ def same(top, seed):
 
 
 def cut(top, seed):
-    """What a refused truncate() leaves behind the end of file does not come back."""
+    """What a refused truncate() leaves behind the end of file does not come back when the file grows: in
+    core, dropped and read again, or without a name until then."""
     rng = random.Random(seed)
-    refused = 0
-    for i in range(300):
-        data = rng.randbytes(1 << 16)
-        size = rng.randrange(len(data))
-        fd = os.open(f"{top}/cut{i}", os.O_CREAT | os.O_EXCL | os.O_RDWR)
-        os.pwrite(fd, data, 0)
+    drop = os.open("/proc/sys/vm/drop_caches", os.O_WRONLY)
+    refused, whole = 0, 1 << 20
+    for i in range(60):
+        name = f"{top}/cut{i}"
+        if i % 2:
+            fd = os.open(top, os.O_TMPFILE | os.O_RDWR)
+        else:
+            fd = os.open(name, os.O_CREAT | os.O_EXCL | os.O_RDWR)
+        # So many extents that they take a tree.
+        data = bytearray(whole)
+        for at in range(0, whole, 8192):
+            data[at:at + 4096] = rng.randbytes(4096)
+            os.pwrite(fd, data[at:at + 4096], at)
         os.fsync(fd)
+        size = rng.randrange(whole - 4096)
         refuse(True)
         try:
             os.ftruncate(fd, size)
@@ -231,16 +243,46 @@ def cut(top, seed):
             refused += 1
         finally:
             refuse(False)
-        size = os.fstat(fd).st_size
-        os.ftruncate(fd, 1 << 17)
+        if os.fstat(fd).st_size != size:
+            size = whole
+        if i % 2:
+            link_open(fd, name)
+        os.close(fd)
+        if i % 4 > 1:
+            os.sync()
+            # What was looked at a moment ago is spared the first time.
+            for _ in range(2):
+                os.pwrite(drop, b"3", 0)
+        fd = os.open(name, os.O_RDWR)
+        now = os.fstat(fd).st_size
+        if now != size:
+            # It could not even begin, and the inode was dropped: the cut was not made, but for the rest
+            # of the last block.
+            end = size + -size % 4096
+            data[size:end] = bytes(end - size)
+            os.pwrite(fd, bytes(end - size), size)
+        os.ftruncate(fd, 2 * whole)
         os.fsync(fd)
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        if os.pread(fd, 1 << 17, 0) != data[:size] + bytes((1 << 17) - size):
-            sys.exit(f"{top}/cut{i}: {size} bytes, then zeroes are not what it holds")
+        if os.pread(fd, 2 * whole, 0) != data[:now] + bytes(2 * whole - now):
+            sys.exit(f"{name}: {now} bytes, then zeroes are not what it holds")
         os.close(fd)
-    print(f"{refused} of 300 cuts refused")
-    if not 0 < refused < 300:
+    print(f"{refused} of 60 cuts refused")
+    if not 0 < refused < 60:
         sys.exit("nothing was refused, or everything")
+
+
+def remount(top, how):
+    """Status 1 when it is refused."""
+    refuse(True)
+    r = libc.mount(None, top.encode(), None, MS_REMOUNT | (MS_RDONLY if how == "ro" else 0), None)
+    e = ctypes.get_errno()
+    refuse(False)
+    if r != 0:
+        if e != errno.ENOMEM:
+            print(f"remount: {os.strerror(e)}")
+            sys.exit(2)
+        sys.exit(1)
 
 
 def mount(device, top):
@@ -261,6 +303,8 @@ if __name__ == "__main__":
         mount(sys.argv[2], sys.argv[3])
     elif sys.argv[1] == "written":
         written(sys.argv[2], int(sys.argv[3]))
+    elif sys.argv[1] == "remount":
+        remount(sys.argv[2], sys.argv[3])
     elif sys.argv[1] == "cut":
         cut(sys.argv[2], int(sys.argv[3]))
     elif sys.argv[1] == "same":
