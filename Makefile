@@ -22,7 +22,7 @@ help:
 	@echo 'make demo         all of VexFS in two minutes, in a VM'
 	@echo 'make test         all tests, on the host and in VMs'
 	@echo 'make test-long    the same, longer, larger, and on the debug kernel (a night)'
-	@echo 'make bench        VexFS, ext4, XFS and btrfs side by side (20 minutes; BENCH=vm)'
+	@echo 'make bench        VexFS, ext4, XFS and btrfs side by side (7 minutes; BENCH=vm)'
 	@echo 'make bench-ann    the index over vectors beside other libraries (30 minutes)'
 	@echo 'make check        format, clippy, W=1, documentation'
 	@echo 'make module       vexfs.ko for the VM kernel'

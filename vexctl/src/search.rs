@@ -24,7 +24,8 @@ use std::path::{Path, PathBuf};
 
 const AFTER_HELP: &str = "\
 Hits come best first. A score is the squared distance under l2 (lower is better), and the similarity
-under cosine and ip (higher is better); with --fuse, a sum of reciprocal ranks (higher is better).
+under cosine and ip (higher is better), and the number of bits that differ under hamming (lower is
+better); with --fuse, a sum of reciprocal ranks (higher is better).
 With --json there is a line for each query:
   {\"query\":0,\"hits\":[{\"key\":17,\"path\":\"..\",\"offset\":0,\"length\":9,\"score\":0.5,\"stale\":false}]}
 Offset and length 0 mean the whole file; hits of files that are on a volume have \"offline\":true too.
@@ -42,7 +43,7 @@ pub struct Args {
     /// The query: '[0.1, -0.2, ...]'
     #[arg(long, group = "query", allow_hyphen_values = true)]
     vector: Vec<String>,
-    /// Many queries: .fvecs or .npy
+    /// Many queries: .fvecs, .bvecs or .npy
     #[arg(long, group = "query")]
     vectors: Option<PathBuf>,
     /// What is like this file; its vectors' mean is the query
