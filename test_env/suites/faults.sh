@@ -7,8 +7,9 @@
 
 fl_dir=/sys/kernel/debug/failslab
 
-# fl_rate PERCENT: for tasks that ask for it.
+# fl_rate PERCENT: for tasks that ask for it, until fl_never or the end of the test.
 fl_rate() {
+	trap fl_never EXIT
 	echo Y >$fl_dir/task-filter
 	echo N >$fl_dir/ignore-gfp-wait
 	echo 0 >$fl_dir/verbose
@@ -16,6 +17,7 @@ fl_rate() {
 	echo -1 >$fl_dir/times
 	echo "$1" >$fl_dir/probability
 }
+fl_never() { echo 0 >$fl_dir/probability; }
 fl_new() {
 	! mountpoint -q "$MNT" || umount "$MNT"
 	mkfs.vexfs -q -f "$DISK1"
@@ -24,9 +26,8 @@ fl_calls() { # PERCENT SECONDS
 	fl_new
 	mount -t vexfs "$DISK1" "$MNT"
 	fl_rate "$1"
-	trap 'echo 0 >$fl_dir/probability' EXIT
 	python3 "$suites/faults_ops.py" "$MNT" "$2" "$VEXFS_SEED"
-	echo 0 >$fl_dir/probability
+	fl_never
 	# The journal was not aborted, nothing stopped writing.
 	not grep -E " $MNT .*emergency_ro" /proc/mounts
 	echo on >"$MNT/goes"
@@ -44,9 +45,8 @@ fl_written() { # PERCENT
 	fl_rate "$1"
 	# Counted down at each refusal.
 	echo 1000000 >$fl_dir/times
-	trap 'echo 0 >$fl_dir/probability' EXIT
 	python3 "$suites/faults_ops.py" written "$MNT" "$VEXFS_SEED"
-	echo 0 >$fl_dir/probability
+	fl_never
 	[ "$(cat $fl_dir/times)" -lt 999900 ]
 	umount "$MNT"
 	fsck.vexfs -n "$DISK1"
@@ -59,9 +59,8 @@ fl_cut() { # PERCENT
 	fl_new
 	mount -t vexfs "$DISK1" "$MNT"
 	fl_rate "$1"
-	trap 'echo 0 >$fl_dir/probability' EXIT
 	python3 "$suites/faults_ops.py" cut "$MNT" "$VEXFS_SEED"
-	echo 0 >$fl_dir/probability
+	fl_never
 	umount "$MNT"
 	fsck.vexfs -n "$DISK1"
 }
@@ -70,14 +69,13 @@ fl_mounts() {
 	local i mounted=0
 	fl_new
 	fl_rate 3
-	trap 'echo 0 >$fl_dir/probability' EXIT
 	for i in $(seq "$1"); do
 		if python3 "$suites/faults_ops.py" mount "$DISK1" "$MNT"; then
 			mounted=$((mounted + 1))
 			umount "$MNT"
 		fi
 	done
-	echo 0 >$fl_dir/probability
+	fl_never
 	echo "$mounted of $1"
 	[ "$mounted" -gt 0 ] && [ "$mounted" -lt "$1" ]
 	fsck.vexfs -n "$DISK1"
@@ -89,7 +87,6 @@ fl_remounts() { # TIMES
 	local i how=rw refused=0
 	fl_new
 	mount -t vexfs "$DISK1" "$MNT"
-	trap 'echo 0 >$fl_dir/probability' EXIT
 	for i in $(seq "$1"); do
 		[ $how = rw ] && how=ro || how=rw
 		fl_rate 10
@@ -103,7 +100,7 @@ fl_remounts() { # TIMES
 				not touch "$MNT/yet"
 			fi
 		done
-		echo 0 >$fl_dir/probability
+		fl_never
 		grep " $MNT vexfs $how" /proc/mounts >/dev/null
 		# What is written to says that it was not unmounted.
 		if [ $how = ro ]; then

@@ -272,23 +272,10 @@ def cut(top, seed):
         sys.exit("nothing was refused, or everything")
 
 
-def remount(top, how):
-    """Status 1 when it is refused."""
+def refused_mount(*args):
+    """mount(2) alone: a program of its own would be refused memory itself. Status 1 when it is refused."""
     refuse(True)
-    r = libc.mount(None, top.encode(), None, MS_REMOUNT | (MS_RDONLY if how == "ro" else 0), None)
-    e = ctypes.get_errno()
-    refuse(False)
-    if r != 0:
-        if e != errno.ENOMEM:
-            print(f"remount: {os.strerror(e)}")
-            sys.exit(2)
-        sys.exit(1)
-
-
-def mount(device, top):
-    """The call alone: a program of its own would be refused memory itself."""
-    refuse(True)
-    r = libc.mount(device.encode(), top.encode(), b"vexfs", 0, None)
+    r = libc.mount(*args)
     e = ctypes.get_errno()
     refuse(False)
     if r != 0:
@@ -300,11 +287,12 @@ def mount(device, top):
 
 if __name__ == "__main__":
     if sys.argv[1] == "mount":
-        mount(sys.argv[2], sys.argv[3])
+        refused_mount(sys.argv[2].encode(), sys.argv[3].encode(), b"vexfs", 0, None)
     elif sys.argv[1] == "written":
         written(sys.argv[2], int(sys.argv[3]))
     elif sys.argv[1] == "remount":
-        remount(sys.argv[2], sys.argv[3])
+        flags = MS_REMOUNT | (MS_RDONLY if sys.argv[3] == "ro" else 0)
+        refused_mount(None, sys.argv[2].encode(), None, flags, None)
     elif sys.argv[1] == "cut":
         cut(sys.argv[2], int(sys.argv[3]))
     elif sys.argv[1] == "same":
